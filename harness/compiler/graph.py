@@ -1,0 +1,92 @@
+"""The first IR: *what* a model computes. Tensors, operators, quantisation; no loops, no addresses.
+
+    Graph  = name, tensors: Tensor*, ops: Op*, inputs: TensorId*, outputs: TensorId*
+    Op     = kind, inputs: (TensorId | ABSENT)*, outputs: TensorId*, attrs, sources: operator index in the model*
+    Tensor = name, shape, dtype, quant?, data?          data present: a constant
+    Quant  = scales, zero_points, axis?                 real = scale * (q - zero_point); one pair, or one per channel
+
+A tensor's id is its position in `Graph.tensors`; ids below `Graph.model_tensors` are the model file's own tensor
+indices, so an oracle and a report can speak of the same tensor. Passes append tensors, never renumber. Operators stand
+in execution order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from harness.dtypes import DType
+
+TensorId = int
+ABSENT: TensorId = -1  # an optional operand that the model leaves out
+
+
+@dataclass(frozen=True)
+class Quant:
+    """Affine quantisation. `scales` are the float32 values of the file, held exactly as Python floats."""
+
+    scales: tuple[float, ...]
+    zero_points: tuple[int, ...]
+    axis: int | None = None  # dimension that the channels run along; None: one pair for the whole tensor
+
+    @property
+    def scale(self) -> float:
+        """The single scale of a per-tensor quantisation."""
+        (value,) = self.scales
+        return value
+
+    @property
+    def zero_point(self) -> int:
+        """The single zero point of a per-tensor quantisation."""
+        (value,) = self.zero_points
+        return value
+
+
+@dataclass(frozen=True, eq=False)
+class Tensor:
+    name: str  # as in the file: untrusted, any bytes that decode; escape before it reaches C, HTML or a path
+    shape: tuple[int, ...]
+    dtype: DType
+    quant: Quant | None = None
+    data: np.ndarray | None = None  # read-only array of `shape` and `dtype` when the tensor is constant
+
+    @property
+    def elements(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def bytes(self) -> int:
+        return self.elements * self.dtype.bytes
+
+
+@dataclass(frozen=True)
+class Op:
+    kind: str  # TFLite's BuiltinOperator name, such as "CONV_2D"
+    inputs: tuple[TensorId, ...]
+    outputs: tuple[TensorId, ...]
+    attrs: Any  # a frozen dataclass defined beside the operator in compiler/ops/
+    sources: tuple[int, ...]  # indices of the model's operators that this one stands for
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    name: str  # the model file's base name
+    tensors: tuple[Tensor, ...]
+    ops: tuple[Op, ...]
+    inputs: tuple[TensorId, ...]
+    outputs: tuple[TensorId, ...]
+    model_tensors: int  # how many of `tensors` come from the file
+
+    def tensor(self, tensor: TensorId) -> Tensor:
+        return self.tensors[tensor]
+
+    def operand(self, op: Op, position: int) -> Tensor | None:
+        """The operand at `position`, or None where the model leaves it out."""
+        if position >= len(op.inputs) or op.inputs[position] == ABSENT:
+            return None
+        return self.tensors[op.inputs[position]]
+
+    def with_ops(self, ops: tuple[Op, ...], tensors: tuple[Tensor, ...] | None = None) -> Graph:
+        return replace(self, ops=ops, tensors=self.tensors if tensors is None else tensors)
