@@ -7,6 +7,8 @@ from enum import Enum
 
 import numpy as np
 
+_NumpyDType = np.dtype  # inside the class below, `np` is a property
+
 
 @dataclass(frozen=True)
 class _Info:
@@ -29,8 +31,8 @@ class DType(Enum):
     BOOL = "bool"
 
     @property
-    def np(self) -> np.dtype:
-        return np.dtype(self.value)
+    def np(self) -> _NumpyDType:
+        return _NumpyDType(self.value)
 
     @property
     def c(self) -> str:
@@ -55,8 +57,8 @@ class DType(Enum):
         return 1 if self is DType.BOOL else int(np.iinfo(self.np).max)
 
     @classmethod
-    def of(cls, dtype: np.dtype | type) -> DType:
-        return cls(np.dtype(dtype).name)
+    def of(cls, dtype: _NumpyDType | type) -> DType:
+        return cls(_NumpyDType(dtype).name)
 
 
 _TABLE = {

@@ -1,13 +1,14 @@
 """The first IR: *what* a model computes. Tensors, operators, quantisation; no loops, no addresses.
 
-    Graph  = name, tensors: Tensor*, ops: Op*, inputs: TensorId*, outputs: TensorId*
+    Graph  = name, tensors: Tensor*, ops: Op*, inputs: TensorId*, outputs: TensorId*, views: View*
+    View   = tensor, base, sources: operator index in the model*
     Op     = kind, inputs: (TensorId | ABSENT)*, outputs: TensorId*, attrs, sources: operator index in the model*
     Tensor = name, shape, dtype, quant?, data?          data present: a constant
     Quant  = scales, zero_points, axis?                 real = scale * (q - zero_point); one pair, or one per channel
 
 A tensor's id is its position in `Graph.tensors`; ids below `Graph.model_tensors` are the model file's own tensor
 indices, so an oracle and a report can speak of the same tensor. Passes append tensors, never renumber. Operators stand
-in execution order.
+in execution order. A view is a tensor that shows another one's bytes under its own shape; no operator writes it.
 """
 
 from __future__ import annotations
@@ -70,6 +71,13 @@ class Op:
     sources: tuple[int, ...]  # indices of the model's operators that this one stands for
 
 
+@dataclass(frozen=True)
+class View:
+    tensor: TensorId
+    base: TensorId  # another view, or a tensor with memory of its own
+    sources: tuple[int, ...]  # the model's operators that it stands for
+
+
 @dataclass(frozen=True, eq=False)
 class Graph:
     name: str  # the model file's base name
@@ -78,6 +86,7 @@ class Graph:
     inputs: tuple[TensorId, ...]
     outputs: tuple[TensorId, ...]
     model_tensors: int  # how many of `tensors` come from the file
+    views: tuple[View, ...] = ()
 
     def tensor(self, tensor: TensorId) -> Tensor:
         return self.tensors[tensor]
@@ -87,6 +96,13 @@ class Graph:
         if position >= len(op.inputs) or op.inputs[position] == ABSENT:
             return None
         return self.tensors[op.inputs[position]]
+
+    def base(self, tensor: TensorId) -> TensorId:
+        """The tensor whose memory `tensor` lives in: itself unless it is a view."""
+        bases = {view.tensor: view.base for view in self.views}
+        while tensor in bases:
+            tensor = bases[tensor]
+        return tensor
 
     def with_ops(self, ops: tuple[Op, ...], tensors: tuple[Tensor, ...] | None = None) -> Graph:
         return replace(self, ops=ops, tensors=self.tensors if tensors is None else tensors)

@@ -1,0 +1,144 @@
+"""Fixed-point arithmetic of TFLite's integer kernels, exact on every core.
+
+Formulas: gemmlowp `fixedpoint.h` (SaturatingRoundingDoublingHighMul, RoundingDivideByPOT) and TFLite's
+`MultiplyByQuantizedMultiplier` in its default, double-rounding form.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from harness.compiler.intrinsics.base import Intrinsic
+from harness.dtypes import DType
+
+I8, I32 = DType.I8, DType.I32
+
+
+def _high_mul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    product = a.astype(np.int64) * b.astype(np.int64)
+    high = (product + (1 << 30)) >> 31
+    return np.minimum(high, I32.max)  # the one overflow: INT32_MIN * INT32_MIN
+
+
+def _divide_by_pot(value: np.ndarray, exponent: np.ndarray) -> np.ndarray:
+    """Half away from zero, written from the definition rather than from the C below it."""
+    value = value.astype(np.int64)
+    divisor = np.int64(1) << exponent.astype(np.int64)
+    magnitude = (np.abs(value) + (divisor >> 1)) // divisor
+    return np.where(value < 0, -magnitude, magnitude)
+
+
+HIGH_MUL = Intrinsic(
+    "nn_high_mul",
+    (("a", I32), ("b", I32)),
+    I32,
+    _high_mul,
+    """/* a * b / 2^31, rounded to nearest, ties up; b must not be INT32_MIN. */
+static inline int32_t nn_high_mul(int32_t a, int32_t b)
+{
+    return (int32_t)(((int64_t)a * b + ((int64_t)1 << 30)) >> 31);
+}""",
+)
+
+DIVIDE_BY_POT = Intrinsic(
+    "nn_divide_by_pot",
+    (("value", I32), ("exponent", I32)),
+    I32,
+    _divide_by_pot,
+    """/* value / 2^exponent, rounded to nearest, ties away from zero; exponent 0 .. 31. */
+static inline int32_t nn_divide_by_pot(int32_t value, int32_t exponent)
+{
+    const int32_t mask = (int32_t)(((uint32_t)1 << exponent) - 1u);
+    const int32_t remainder = value & mask;
+    const int32_t threshold = (mask >> 1) + (value < 0 ? 1 : 0);
+    return (value >> exponent) + (remainder > threshold ? 1 : 0);
+}""",
+)
+
+REQUANTISE = Intrinsic(
+    "nn_requantise",
+    (("acc", I32), ("multiplier", I32), ("shift", I32)),
+    I32,
+    lambda acc, multiplier, shift: _divide_by_pot(_high_mul(acc, multiplier), shift),
+    """/* acc * multiplier / 2^31 / 2^shift with both roundings of the reference: nearest with ties up, then nearest with
+ * ties away from zero. multiplier >= 0, shift 1 .. 31, |acc| + 2^(shift - 1) < 2^31. */
+static inline int32_t nn_requantise(int32_t acc, int32_t multiplier, int32_t shift)
+{
+    const int32_t high = nn_high_mul(acc, multiplier);
+    return (high + (high >> 31) + ((int32_t)1 << (shift - 1))) >> shift;
+}""",
+    uses=(HIGH_MUL,),
+)
+
+
+def _requantise_any(acc: np.ndarray, multiplier: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    left, right = np.maximum(shift, 0), np.maximum(-shift, 0)
+    widened = acc.astype(np.int64) << left
+    return _divide_by_pot(_high_mul(widened, multiplier), right)
+
+
+REQUANTISE_ANY = Intrinsic(
+    "nn_requantise_any",
+    (("acc", I32), ("multiplier", I32), ("shift", I32)),
+    I32,
+    _requantise_any,
+    """/* acc * multiplier / 2^31 * 2^shift; shift -31 .. 30, negative to the right. acc * 2^shift must fit 32 bits. */
+static inline int32_t nn_requantise_any(int32_t acc, int32_t multiplier, int32_t shift)
+{
+    const int32_t left = shift > 0 ? shift : 0;
+    const int32_t right = shift > 0 ? 0 : -shift;
+    return nn_divide_by_pot(nn_high_mul(acc * ((int32_t)1 << left), multiplier), right);
+}""",
+    uses=(HIGH_MUL, DIVIDE_BY_POT),
+)
+
+SATURATE_I8 = Intrinsic(
+    "nn_saturate_i8",
+    (("value", I32),),
+    I8,
+    lambda value: np.clip(value, -128, 127),
+    """/* value clamped to -128 .. 127: one SSAT where the core has it. */
+static inline int8_t nn_saturate_i8(int32_t value)
+{
+#if defined(__ARM_FEATURE_SAT)
+    return (int8_t)(int32_t)__builtin_arm_ssat(value, 8);
+#else
+    return (int8_t)(value < -128 ? -128 : value > 127 ? 127 : value);
+#endif
+}""",
+)
+
+
+def _clz(value: np.ndarray) -> np.ndarray:
+    """32 minus the number of significant bits; exact, as every 32-bit integer is a float64."""
+    return 32 - np.ceil(np.log2(value.astype(np.float64) + 1)).astype(np.int64)
+
+
+def _saturating_shl(value: np.ndarray, bits: np.ndarray) -> np.ndarray:
+    return np.clip(value.astype(np.int64) << bits, I32.min, I32.max)
+
+
+SATURATING_SHL = Intrinsic(
+    "nn_saturating_shl",
+    (("value", I32), ("bits", I32)),
+    I32,
+    _saturating_shl,
+    """/* value * 2^bits, clamped to 32 bits; bits 0 .. 30. */
+static inline int32_t nn_saturating_shl(int32_t value, int32_t bits)
+{
+    const int64_t wide = (int64_t)value * ((int64_t)1 << bits);
+    return (int32_t)(wide < INT32_MIN ? INT32_MIN : wide > INT32_MAX ? INT32_MAX : wide);
+}""",
+)
+
+CLZ = Intrinsic(
+    "nn_clz",
+    (("value", I32),),
+    I32,
+    _clz,
+    """/* Leading zero bits; value > 0. */
+static inline int32_t nn_clz(int32_t value)
+{
+    return (int32_t)__builtin_clzl((unsigned long)(uint32_t)value) - (int32_t)(sizeof(unsigned long) * 8u - 32u);
+}""",
+)

@@ -1,0 +1,21 @@
+"""Functions of float32 from the C library. They are not bit-exact between libraries: compared with a tolerance."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from harness.compiler.intrinsics.base import Intrinsic
+from harness.dtypes import DType
+
+EXP = Intrinsic(
+    "nn_exp",
+    (("x", DType.F32),),
+    DType.F32,
+    lambda x: np.exp(x.astype(np.float64)).astype(np.float32),
+    """/* e^x, as exact as the C library's. */
+static inline float nn_exp(float x)
+{
+    return expf(x);
+}""",
+    header="math.h",
+)

@@ -1,0 +1,359 @@
+"""The second IR: *how* a layer is computed. Loops, buffers, scalars; everything has a constant shape.
+
+    Program = name, buffers: Buffer*, body: Stmt*
+    Buffer  = name, dtype, shape, space: input | output | const | register, data?
+    Stmt    = For(var, start, stop, step, body, parallel)   for (var = start; var < stop; var += step)
+            | If(cond, then, orelse)
+            | Alloc(buffer)                                 a register or register array lives from here to block end
+            | Let(name, value)                              a scalar that never changes
+            | Store(buffer, index*, value)
+            | Note(text)                                    a comment in the C
+    Expr    = Const(value, dtype) | Var(name, dtype) | Load(buffer, index*) | Binary(op, left, right)
+            | Cast(value, dtype) | Select(cond, then, orelse) | Call(intrinsic, args*)
+
+Both sides of a `Binary` have one dtype, comparisons give BOOL, and an index is I32. Signed overflow, an index outside a
+dimension and a shift outside 0 … width-1 are illegal: the verifier proves what it can, the interpreter checks every
+value. `div` and `rem` truncate as C does; `shr` on a negative value rounds down, as every compiler this project
+supports does.
+
+`parallel` is a claim: iterations may run in any order, or all at once. It is what makes blocking and interchange
+legal, it lets the interpreter run whole loops as numpy arrays, and the interpreter checks it: two iterations that write
+one element are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Union
+
+import numpy as np
+
+from harness.compiler.intrinsics.base import Intrinsic
+from harness.dtypes import DType
+
+ARITHMETIC = frozenset({"add", "sub", "mul", "div", "rem", "shl", "shr", "and", "or", "min", "max"})
+COMPARISON = frozenset({"lt", "le", "gt", "ge", "eq", "ne"})
+SPACES = frozenset({"input", "output", "const", "register"})
+
+
+@dataclass(frozen=True, eq=False)
+class Buffer:
+    """Memory with a name. Two buffers are the same only if they are the same object."""
+
+    name: str
+    dtype: DType
+    shape: tuple[int, ...]
+    space: str
+    data: np.ndarray | None = None  # a const's contents: `shape`, `dtype`
+    in_flash: bool = False  # a const big enough to live in weights.c; otherwise a table beside the function
+
+    @property
+    def elements(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64))
+
+
+class _Operators:
+    """Python's operators build expressions; an int beside an expression takes its dtype."""
+
+    dtype: DType
+
+    def __add__(self, other: Operand) -> Binary:
+        return binary("add", self, other)
+
+    def __radd__(self, other: Operand) -> Binary:
+        return binary("add", other, self)
+
+    def __sub__(self, other: Operand) -> Binary:
+        return binary("sub", self, other)
+
+    def __rsub__(self, other: Operand) -> Binary:
+        return binary("sub", other, self)
+
+    def __mul__(self, other: Operand) -> Binary:
+        return binary("mul", self, other)
+
+    def __rmul__(self, other: Operand) -> Binary:
+        return binary("mul", other, self)
+
+    def __lt__(self, other: Operand) -> Binary:
+        return binary("lt", self, other)
+
+    def __le__(self, other: Operand) -> Binary:
+        return binary("le", self, other)
+
+    def __gt__(self, other: Operand) -> Binary:
+        return binary("gt", self, other)
+
+    def __ge__(self, other: Operand) -> Binary:
+        return binary("ge", self, other)
+
+    def __rshift__(self, other: Operand) -> Binary:
+        return binary("shr", self, other)
+
+    def __lshift__(self, other: Operand) -> Binary:
+        return binary("shl", self, other)
+
+    def __and__(self, other: Operand) -> Binary:
+        return binary("and", self, other)
+
+
+@dataclass(frozen=True)
+class Const(_Operators):
+    value: int | float
+    dtype: DType = DType.I32
+
+
+@dataclass(frozen=True)
+class Var(_Operators):
+    name: str
+    dtype: DType = DType.I32
+
+
+@dataclass(frozen=True)
+class Load(_Operators):
+    buffer: Buffer
+    index: tuple[Expr, ...]
+
+    @property
+    def dtype(self) -> DType:  # type: ignore[override]
+        return self.buffer.dtype
+
+
+@dataclass(frozen=True)
+class Binary(_Operators):
+    op: str
+    left: Expr
+    right: Expr
+
+    @property
+    def dtype(self) -> DType:  # type: ignore[override]
+        return DType.BOOL if self.op in COMPARISON else self.left.dtype
+
+
+@dataclass(frozen=True)
+class Cast(_Operators):
+    value: Expr
+    dtype: DType
+
+
+@dataclass(frozen=True)
+class Select(_Operators):
+    cond: Expr
+    then: Expr
+    orelse: Expr
+
+    @property
+    def dtype(self) -> DType:  # type: ignore[override]
+        return self.then.dtype
+
+
+@dataclass(frozen=True)
+class Call(_Operators):
+    intrinsic: Intrinsic
+    args: tuple[Expr, ...]
+
+    @property
+    def dtype(self) -> DType:  # type: ignore[override]
+        return self.intrinsic.result
+
+
+Expr = Union[Const, Var, Load, Binary, Cast, Select, Call]
+Operand = Union[Expr, int, float, "_Operators"]
+
+
+@dataclass(frozen=True)
+class For:
+    var: str
+    start: Expr
+    stop: Expr
+    body: tuple[Stmt, ...]
+    step: int = 1
+    parallel: bool = False
+
+
+@dataclass(frozen=True)
+class If:
+    cond: Expr
+    then: tuple[Stmt, ...]
+    orelse: tuple[Stmt, ...] = ()
+
+
+@dataclass(frozen=True)
+class Alloc:
+    buffer: Buffer
+
+
+@dataclass(frozen=True)
+class Let:
+    name: str
+    value: Expr
+
+    @property
+    def var(self) -> Var:
+        return Var(self.name, self.value.dtype)
+
+
+@dataclass(frozen=True)
+class Store:
+    buffer: Buffer
+    index: tuple[Expr, ...]
+    value: Expr
+
+
+@dataclass(frozen=True)
+class Note:
+    text: str
+
+
+Stmt = Union[For, If, Alloc, Let, Store, Note]
+Block = tuple[Stmt, ...]
+
+
+@dataclass(frozen=True)
+class Program:
+    """One layer. `buffers` are the function's parameters (inputs, then outputs) and the constants it reads."""
+
+    name: str
+    buffers: tuple[Buffer, ...]
+    body: Block
+
+    def of_space(self, space: str) -> tuple[Buffer, ...]:
+        return tuple(buffer for buffer in self.buffers if buffer.space == space)
+
+
+# ---- building -------------------------------------------------------------------------------------------------------
+
+
+def expr(value: Operand, dtype: DType = DType.I32) -> Expr:
+    """`value` as an expression; a Python number becomes a constant of `dtype`."""
+    if isinstance(value, (Const, Var, Load, Binary, Cast, Select, Call)):
+        return value
+    if isinstance(value, (int, float, np.integer, np.floating)):
+        return Const(value if isinstance(value, (int, float)) else value.item(), dtype)
+    raise TypeError(f"not an expression: {value!r}")
+
+
+def binary(op: str, left: Operand, right: Operand) -> Binary:
+    hint = next((side.dtype for side in (left, right) if isinstance(side, _Operators)), DType.I32)
+    a, b = expr(left, hint), expr(right, hint)
+    if a.dtype is not b.dtype:
+        raise TypeError(f"{op}: {a.dtype.value} beside {b.dtype.value}")
+    return Binary(op, a, b)
+
+
+def minimum(left: Operand, right: Operand) -> Expr:
+    return binary("min", left, right)
+
+
+def maximum(left: Operand, right: Operand) -> Expr:
+    return binary("max", left, right)
+
+
+def cast(value: Expr, dtype: DType) -> Expr:
+    return value if value.dtype is dtype else Cast(value, dtype)
+
+
+def load(buffer: Buffer, *index: Operand) -> Load:
+    return Load(buffer, tuple(expr(i) for i in index))
+
+
+def store(buffer: Buffer, *index: Operand, value: Operand) -> Store:
+    return Store(buffer, tuple(expr(i) for i in index), expr(value, buffer.dtype))
+
+
+def call(intrinsic: Intrinsic, *args: Operand) -> Call:
+    return Call(intrinsic, tuple(expr(a, dtype) for a, (_, dtype) in zip(args, intrinsic.params, strict=True)))
+
+
+def accumulate(register: Buffer, term: Operand) -> Store:
+    """register += term, for a scalar register."""
+    return Store(register, (), binary("add", load(register), term))
+
+
+# ---- walking --------------------------------------------------------------------------------------------------------
+
+
+def children(node: Expr) -> tuple[Expr, ...]:
+    if isinstance(node, Load):
+        return node.index
+    if isinstance(node, Binary):
+        return (node.left, node.right)
+    if isinstance(node, Cast):
+        return (node.value,)
+    if isinstance(node, Select):
+        return (node.cond, node.then, node.orelse)
+    return node.args if isinstance(node, Call) else ()
+
+
+def with_children(node: Expr, new: tuple[Expr, ...]) -> Expr:
+    if new == children(node):
+        return node
+    if isinstance(node, Load):
+        return Load(node.buffer, new)
+    if isinstance(node, Binary):
+        return Binary(node.op, *new)
+    if isinstance(node, Cast):
+        return Cast(new[0], node.dtype)
+    if isinstance(node, Select):
+        return Select(*new)
+    assert isinstance(node, Call)
+    return Call(node.intrinsic, new)
+
+
+def rewrite_expr(node: Expr, rule: Callable[[Expr], Expr]) -> Expr:
+    """Rebuilds `node` from the leaves up, `rule` applied to every node once its operands are done."""
+    return rule(with_children(node, tuple(rewrite_expr(child, rule) for child in children(node))))
+
+
+def rewrite_block(block: Block, rule: Callable[[Expr], Expr]) -> Block:
+    """Applies `rewrite_expr` to every expression of a block."""
+
+    def one(node: Expr) -> Expr:
+        return rewrite_expr(node, rule)
+
+    def stmt(s: Stmt) -> Stmt:
+        if isinstance(s, For):
+            return replace(s, start=one(s.start), stop=one(s.stop), body=rewrite_block(s.body, rule))
+        if isinstance(s, If):
+            return If(one(s.cond), rewrite_block(s.then, rule), rewrite_block(s.orelse, rule))
+        if isinstance(s, Let):
+            return Let(s.name, one(s.value))
+        if isinstance(s, Store):
+            return Store(s.buffer, tuple(one(i) for i in s.index), one(s.value))
+        return s
+
+    return tuple(stmt(s) for s in block)
+
+
+def walk_expr(node: Expr) -> Iterator[Expr]:
+    yield node
+    for child in children(node):
+        yield from walk_expr(child)
+
+
+def walk(block: Block) -> Iterator[Stmt]:
+    """Every statement of a block, outer before inner."""
+    for s in block:
+        yield s
+        if isinstance(s, For):
+            yield from walk(s.body)
+        elif isinstance(s, If):
+            yield from walk(s.then)
+            yield from walk(s.orelse)
+
+
+def expressions(s: Stmt) -> tuple[Expr, ...]:
+    """The expressions that belong to `s` itself, not to statements inside it."""
+    if isinstance(s, For):
+        return (s.start, s.stop)
+    if isinstance(s, If):
+        return (s.cond,)
+    if isinstance(s, Let):
+        return (s.value,)
+    return (*s.index, s.value) if isinstance(s, Store) else ()
+
+
+def substitute(block: Block, values: dict[str, Expr]) -> Block:
+    """Replaces variables by expressions."""
+    return rewrite_block(block, lambda node: values.get(node.name, node) if isinstance(node, Var) else node)

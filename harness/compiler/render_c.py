@@ -1,0 +1,249 @@
+"""The only place that prints C. A program in, one function out; nothing here decides anything about speed.
+
+The C is C11, freestanding, clean under -Wall -Wextra -Werror -Wconversion. Names come from the compiler, never from the
+model file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from harness.compiler.intrinsics.base import Intrinsic
+from harness.compiler.loops import (
+    COMPARISON,
+    Alloc,
+    Binary,
+    Block,
+    Buffer,
+    Call,
+    Cast,
+    Const,
+    Expr,
+    For,
+    If,
+    Let,
+    Load,
+    Note,
+    Program,
+    Select,
+    Stmt,
+    Store,
+    Var,
+    expressions,
+    walk,
+    walk_expr,
+)
+from harness.compiler.simplify import simplify
+from harness.dtypes import DType
+
+_SYMBOL = {
+    "add": "+", "sub": "-", "mul": "*", "div": "/", "rem": "%", "shl": "<<", "shr": ">>", "and": "&", "or": "|",
+    "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!=",
+}  # fmt: skip
+_PRECEDENCE = {"*": 10, "/": 10, "%": 10, "+": 9, "-": 9, "<<": 8, ">>": 8, "&&": 2, "||": 1}
+_ATOM, _UNARY, _LOWEST = 20, 15, 0
+WIDTH = 120
+
+
+def render_function(program: Program) -> str:
+    """The definition of the layer's function, its small tables before it."""
+    tables = [_table(buffer) for buffer in program.of_space("const") if not buffer.in_flash]
+    lines = [signature(program), "{", *_Printer().block(program.body, 1), "}", ""]
+    return "\n".join([*tables, *lines])
+
+
+def signature(program: Program) -> str:
+    """`void NAME(const T *restrict input, …, T *restrict output)`."""
+    params = [f"const {b.dtype.c} *restrict {b.name}" for b in program.of_space("input")]
+    params += [f"{b.dtype.c} *restrict {b.name}" for b in program.of_space("output")]
+    return f"void {program.name}({', '.join(params)})"
+
+
+def intrinsics_of(program: Program) -> tuple[Intrinsic, ...]:
+    """Every intrinsic the program's C needs, each after those it uses."""
+    found: dict[Intrinsic, None] = {}
+
+    def add(intrinsic: Intrinsic) -> None:
+        for used in intrinsic.uses:
+            add(used)
+        found.setdefault(intrinsic)
+
+    for s in walk(program.body):
+        for e in expressions(s):
+            for node in walk_expr(e):
+                if isinstance(node, Call):
+                    add(node.intrinsic)
+                elif isinstance(node, Binary) and node.op in ("min", "max"):
+                    add(minmax(node))
+    return tuple(found)
+
+
+def array(buffer: Buffer, qualifiers: str, name: str | None = None) -> str:
+    """A constant as a C array definition."""
+    assert buffer.data is not None
+    head = f"{qualifiers}{buffer.dtype.c} {name or buffer.name}[{buffer.elements}] = {{"
+    return "\n".join([head, *_filled([_literal(v, buffer.dtype) for v in buffer.data.reshape(-1).tolist()]), "};", ""])
+
+
+def _table(buffer: Buffer) -> str:
+    return array(buffer, "static const ")
+
+
+def _filled(items: list[str]) -> Iterator[str]:
+    line = "   "
+    for item in items:
+        if len(line) + len(item) + 2 > WIDTH:
+            yield line
+            line = "   "
+        line += f" {item},"
+    yield line
+
+
+def _literal(value: int | float, dtype: DType) -> str:
+    if dtype is DType.F32:
+        single = np.float32(value)
+        if not np.isfinite(single):
+            return "NAN" if np.isnan(single) else "INFINITY" if single > 0 else "-INFINITY"
+        text = np.format_float_positional(single, unique=True, trim="0")
+        if len(text) > 20:
+            text = np.format_float_scientific(single, unique=True, trim="0")
+        return f"{text}f"
+    if dtype is DType.BOOL:
+        return "true" if value else "false"
+    if dtype is DType.I64:
+        return f"INT64_C({value})"
+    if dtype is DType.U32:
+        return f"{value}u"
+    return "INT32_MIN" if value == DType.I32.min else str(value)
+
+
+class _Printer:
+    def block(self, block: Block, depth: int) -> list[str]:
+        pad = "    " * depth
+        lines: list[str] = []
+        declared_at = _first_stores(block)
+        for position, s in enumerate(block):
+            if isinstance(s, Alloc):
+                if s.buffer not in declared_at:
+                    size = "".join(f"[{n}]" for n in s.buffer.shape)
+                    lines.append(f"{pad}{s.buffer.dtype.c} {s.buffer.name}{size};")
+            elif isinstance(s, Let):
+                lines.append(f"{pad}const {s.value.dtype.c} {s.name} = {self.expr(s.value)};")
+            elif isinstance(s, Store):
+                lines.append(pad + self.store(s, declare=declared_at.get(s.buffer) == position))
+            elif isinstance(s, Note):
+                lines.append(f"{pad}/* {s.text} */")
+            elif isinstance(s, For):
+                advance = f"{s.var}++" if s.step == 1 else f"{s.var} += {s.step}"
+                start, stop = self.expr(s.start), self.expr(s.stop, 7)
+                lines.append(f"{pad}for (int32_t {s.var} = {start}; {s.var} < {stop}; {advance}) {{")
+                lines += [*self.block(s.body, depth + 1), f"{pad}}}"]
+            elif isinstance(s, If):
+                lines += [f"{pad}if ({self.expr(s.cond)}) {{", *self.block(s.then, depth + 1)]
+                if s.orelse:
+                    lines += [f"{pad}}} else {{", *self.block(s.orelse, depth + 1)]
+                lines.append(f"{pad}}}")
+        return lines
+
+    def store(self, s: Store, declare: bool) -> str:
+        place = self.place(s.buffer, s.index)
+        value = s.value
+        if declare:
+            return f"{s.buffer.dtype.c} {place} = {self.expr(value)};"
+        if (
+            isinstance(value, Binary)
+            and value.op in ("add", "sub")
+            and value.left == Load(s.buffer, s.index)
+            and s.buffer.space == "register"
+        ):
+            return f"{place} {_SYMBOL[value.op]}= {self.expr(value.right)};"
+        return f"{place} = {self.expr(value)};"
+
+    def place(self, buffer: Buffer, index: tuple[Expr, ...]) -> str:
+        if not buffer.shape:
+            return buffer.name
+        flat: Expr = Const(0)
+        for node, size in zip(index, buffer.shape, strict=True):
+            flat = Binary("add", Binary("mul", flat, Const(size)), node)
+        return f"{buffer.name}[{self.expr(simplify(flat))}]"
+
+    def expr(self, node: Expr, outside: int = _LOWEST) -> str:
+        """C for `node`, in brackets where it binds less tightly than `outside`."""
+        text, strength = self.bare(node)
+        return f"({text})" if strength < outside else text
+
+    def bare(self, node: Expr) -> tuple[str, int]:
+        if isinstance(node, Const):
+            text = _literal(node.value, node.dtype)
+            return text, _UNARY if text.startswith("-") else _ATOM
+        if isinstance(node, Var):
+            return node.name, _ATOM
+        if isinstance(node, Load):
+            return self.place(node.buffer, node.index), _ATOM
+        if isinstance(node, Cast):
+            return self.cast(node)
+        if isinstance(node, Select):
+            parts = [self.expr(part, 4) for part in (node.cond, node.then, node.orelse)]
+            return f"{parts[0]} ? {parts[1]} : {parts[2]}", 3
+        if isinstance(node, Call):
+            return f"{node.intrinsic.name}({', '.join(self.expr(a) for a in node.args)})", _ATOM
+        return self.binary(node)
+
+    def cast(self, node: Cast) -> tuple[str, int]:
+        inner = node.value
+        widens = inner.dtype.is_integer and node.dtype is DType.I32 and inner.dtype.bytes < 4
+        if widens:  # C promotes the narrow integer by itself
+            return self.bare(inner)
+        return f"({node.dtype.c}){self.expr(inner, _UNARY)}", _UNARY
+
+    def binary(self, node: Binary) -> tuple[str, int]:
+        if node.op in ("min", "max"):
+            return f"{minmax(node).name}({self.expr(node.left)}, {self.expr(node.right)})", _ATOM
+        symbol = _SYMBOL[node.op]
+        if node.dtype is DType.BOOL and node.op in ("and", "or"):
+            symbol *= 2
+        strength = 7 if node.op in COMPARISON else _PRECEDENCE.get(symbol, 5)
+        # C's shifts and bit operators surprise readers, and GCC's -Wparentheses: bracket what is mixed with them.
+        mixed = symbol in ("<<", ">>", "&", "|")
+        left = self.expr(node.left, _UNARY if mixed else strength)
+        right = self.expr(node.right, _UNARY if mixed else strength + 1)
+        return f"{left} {symbol} {right}", strength
+
+
+def minmax(node: Binary) -> Intrinsic:
+    return MINMAX[node.op, node.dtype]
+
+
+def _minmax(op: str, dtype: DType) -> Intrinsic:
+    name = f"nn_{op}_{dtype.name.lower()}"
+    sign = "<" if op == "min" else ">"
+    c = f"static inline {dtype.c} {name}({dtype.c} a, {dtype.c} b)\n{{\n    return a {sign} b ? a : b;\n}}"
+    pick = np.minimum if op == "min" else np.maximum
+    return Intrinsic(name, (("a", dtype), ("b", dtype)), dtype, pick, c)
+
+
+MINMAX = {(op, dtype): _minmax(op, dtype) for op in ("min", "max") for dtype in (DType.I32, DType.I64, DType.F32)}
+
+
+def _first_stores(block: Block) -> dict[Buffer, int]:
+    """Registers whose first use is a plain store in the block that declares them: declared and set in one line."""
+    found: dict[Buffer, int] = {}
+    for position, s in enumerate(block):
+        if isinstance(s, Alloc) and not s.buffer.shape:
+            for later in range(position + 1, len(block)):
+                if _mentions(block[later], s.buffer):
+                    first = block[later]
+                    if isinstance(first, Store) and first.buffer is s.buffer and not _reads(first, s.buffer):
+                        found[s.buffer] = later
+                    break
+    return found
+
+
+def _reads(s: Stmt, buffer: Buffer) -> bool:
+    return any(isinstance(n, Load) and n.buffer is buffer for e in expressions(s) for n in walk_expr(e))
+
+
+def _mentions(s: Stmt, buffer: Buffer) -> bool:
+    return any((isinstance(t, Store) and t.buffer is buffer) or _reads(t, buffer) for t in walk((s,)))

@@ -1,0 +1,164 @@
+"""What is legal in a loop program, checked at the entry and exit of every stage.
+
+Structure is proved here: names, dtypes, scopes, ranks, indices whose interval is inside their dimension or can be
+inside it. What an interval cannot decide (an index clipped by another loop's bounds) does not depend on data either, so
+one run of the interpreter decides it for every input.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from harness.compiler.loops import (
+    ARITHMETIC,
+    COMPARISON,
+    SPACES,
+    Alloc,
+    Binary,
+    Block,
+    Buffer,
+    Call,
+    Cast,
+    Const,
+    Expr,
+    For,
+    If,
+    Let,
+    Load,
+    Program,
+    Select,
+    Store,
+    Var,
+    walk_expr,
+)
+from harness.compiler.simplify import Range, assume, interval, loop_range
+from harness.dtypes import DType
+from harness.errors import CompilerBug
+
+_IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*\Z")
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What is known at one place of the program."""
+
+    names: dict[str, DType]  # loop variables and scalars
+    ranges: dict[str, Range]
+    registers: frozenset[Buffer]
+    inside_parallel: bool = False
+
+
+def verify(program: Program, stage: str, features: frozenset[str] = frozenset()) -> Program:
+    """Gives `program` back, or raises CompilerBug naming the stage, the rule and the node that breaks it."""
+    _Verifier(program, stage, features).check()
+    return program
+
+
+class _Verifier:
+    def __init__(self, program: Program, stage: str, features: frozenset[str]) -> None:
+        self.program = program
+        self.stage = stage
+        self.features = features
+        self.buffers = frozenset(program.buffers)
+
+    def rule(self, holds: bool, text: str, node: object) -> None:
+        if not holds:
+            raise CompilerBug(f"{text}: {node}", where=f"{self.program.name} after {self.stage}")
+
+    def check(self) -> None:
+        names = [b.name for b in self.program.buffers]
+        self.rule(len(set(names)) == len(names), "two buffers of one name", names)
+        self.rule(bool(_IDENTIFIER.match(self.program.name)), "not a C identifier", self.program.name)
+        for buffer in self.program.buffers:
+            self.buffer(buffer)
+        self.block(self.program.body, Scope({}, {}, frozenset()))
+
+    def buffer(self, buffer: Buffer) -> None:
+        self.rule(bool(_IDENTIFIER.match(buffer.name)), "not a C identifier", buffer.name)
+        self.rule(buffer.space in SPACES, "no such memory space", buffer)
+        self.rule(all(n > 0 for n in buffer.shape), "an empty dimension", buffer)
+        self.rule((buffer.space == "const") == (buffer.data is not None), "constants, and only they, have data", buffer)
+        if buffer.data is not None:
+            same = buffer.data.shape == buffer.shape and buffer.data.dtype == buffer.dtype.np
+            self.rule(same, "data of another shape or dtype", buffer.name)
+
+    def block(self, block: Block, scope: Scope) -> None:
+        for s in block:
+            if isinstance(s, For):
+                self.loop(s, scope)
+            elif isinstance(s, If):
+                self.expr(s.cond, scope)
+                self.rule(s.cond.dtype is DType.BOOL, "a condition that is not a bool", s.cond)
+                then = Scope(scope.names, assume(s.cond, scope.ranges), scope.registers, scope.inside_parallel)
+                self.block(s.then, then)
+                self.block(s.orelse, scope)
+            elif isinstance(s, Alloc):
+                self.buffer(s.buffer)
+                self.rule(s.buffer.space == "register", "an Alloc of something else than a register", s)
+                self.name(s.buffer.name, scope)
+                scope = Scope(scope.names, scope.ranges, scope.registers | {s.buffer}, scope.inside_parallel)
+            elif isinstance(s, Let):
+                self.expr(s.value, scope)
+                self.name(s.name, scope)
+                names = {**scope.names, s.name: s.value.dtype}
+                scope = Scope(names, scope.ranges, scope.registers, scope.inside_parallel)
+            elif isinstance(s, Store):
+                self.store(s, scope)
+
+    def name(self, name: str, scope: Scope) -> None:
+        self.rule(bool(_IDENTIFIER.match(name)), "not a C identifier", name)
+        taken = {b.name for b in self.buffers} | {b.name for b in scope.registers} | scope.names.keys()
+        self.rule(name not in taken, "a name that hides another", name)
+
+    def loop(self, s: For, scope: Scope) -> None:
+        self.name(s.var, scope)
+        self.rule(s.step > 0, "a loop that does not advance", s.var)
+        for bound in (s.start, s.stop):
+            self.expr(bound, scope)
+            self.rule(bound.dtype is DType.I32, "a loop bound that is not int32", bound)
+        ranges = {**scope.ranges, s.var: loop_range(s, scope.ranges)}
+        names = {**scope.names, s.var: DType.I32}
+        self.block(s.body, Scope(names, ranges, scope.registers, scope.inside_parallel or s.parallel))
+
+    def store(self, s: Store, scope: Scope) -> None:
+        self.rule(s.buffer.space in ("output", "register"), "a store into read-only memory", s)
+        known = s.buffer in (scope.registers if s.buffer.space == "register" else self.buffers)
+        self.rule(known, "a store into a buffer that is not in scope", s)
+        self.rule(s.value.dtype is s.buffer.dtype, "a store of another dtype", s)
+        self.index(s.buffer, s.index, scope)
+        self.expr(s.value, scope)
+
+    def index(self, buffer: Buffer, index: tuple[Expr, ...], scope: Scope) -> None:
+        self.rule(len(index) == len(buffer.shape), f"{len(index)} indices for {list(buffer.shape)}", buffer.name)
+        for node, size in zip(index, buffer.shape, strict=True):
+            self.rule(node.dtype is DType.I32, "an index that is not int32", node)
+            self.expr(node, scope)
+            low, high = interval(node, scope.ranges)
+            self.rule(low < size and high >= 0, f"an index that is never inside 0 … {size - 1} of {buffer.name}", node)
+
+    def expr(self, node: Expr, scope: Scope) -> None:
+        for n in walk_expr(node):
+            if isinstance(n, Var):
+                self.rule(scope.names.get(n.name) is n.dtype, "a name that is not in scope", n)
+            elif isinstance(n, Load):
+                known = n.buffer in (scope.registers if n.buffer.space == "register" else self.buffers)
+                self.rule(known, "a load from a buffer that is not in scope", n)
+                racing = n.buffer.space == "output" and scope.inside_parallel
+                self.rule(not racing, "an output read inside a parallel loop", n)
+                self.index(n.buffer, n.index, scope)
+            elif isinstance(n, Binary):
+                self.rule(n.op in ARITHMETIC or n.op in COMPARISON, "no such operation", n.op)
+                self.rule(n.left.dtype is n.right.dtype, "operands of different dtypes", n)
+            elif isinstance(n, Const):
+                fits = not n.dtype.is_integer or n.dtype.min <= n.value <= n.dtype.max
+                self.rule(fits, f"a constant outside {n.dtype.value}", n)
+            elif isinstance(n, Select):
+                same = n.cond.dtype is DType.BOOL and n.then.dtype is n.orelse.dtype
+                self.rule(same, "a selection between different dtypes", n)
+            elif isinstance(n, Call):
+                wanted = tuple(dtype for _, dtype in n.intrinsic.params)
+                self.rule(tuple(a.dtype for a in n.args) == wanted, f"arguments of {n.intrinsic.name}", n)
+                self.rule(n.intrinsic.needs <= self.features, f"{n.intrinsic.name} needs other features", n)
+            elif isinstance(n, Cast):
+                self.rule(n.dtype is not DType.BOOL, "a cast to bool", n)
