@@ -1,0 +1,47 @@
+"""The compiler: model file to C. See `pipeline` for the stages."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from harness.board import Target
+from harness.compiler.csource import CSource
+from harness.compiler.frontends import load_model
+from harness.compiler.pipeline import compile_graph
+from harness.errors import BadInput
+
+
+def compile_model(path: Path | str, target: Target, *, check: bool = True) -> CSource:
+    """The model at `path` as C for `target`.
+
+    Raises ModelError for a file that cannot be used. With `check`, the interpreter proves every schedule equal to the
+    plain loops it was made from.
+    """
+    return compile_graph(load_model(Path(path)), target, check=check)
+
+
+def load_sources(path: Path | str, directory: Path | str, target: Target) -> CSource:
+    """What `harness compile` wrote into `directory`, perhaps edited since, as the source of the model at `path`.
+
+    The map back to the model comes from compiling it again. Raises BadInput when the directory was made from another
+    model, for another core or by another version of the compiler, so that the map would not fit.
+    """
+    root = Path(directory)
+    source = compile_model(path, target, check=False)
+    if not root.is_dir():
+        raise BadInput("is not a directory", where=str(root), hint="Make it with `harness compile MODEL -o DIR`.")
+    missing = sorted(name for name in source.files if not (root / name).is_file())
+    if missing:
+        raise BadInput(
+            f"lacks {', '.join(missing[:3])}{' …' if len(missing) > 3 else ''}",
+            where=str(root),
+            hint="Was it made from this model? Make it anew with `harness compile MODEL -o DIR`.",
+        )
+    if (root / "metadata.json").read_text(encoding="utf-8") != source.files["metadata.json"]:
+        raise BadInput(
+            "was compiled from another model, for another core or by another version: its metadata.json differs",
+            where=str(root),
+            hint="Compile the model again and carry your edits over.",
+        )
+    return replace(source, files={name: (root / name).read_text(encoding="utf-8") for name in source.files})

@@ -174,7 +174,9 @@ def unroll(block: Block, var: str, factor: int | None = None, most: int = 64) ->
         middle = start + groups * at_once * loop.step
         step = at_once * loop.step
         main = replace(loop, stop=Const(middle), step=step, body=repeat(Var(var), range(at_once)))
-        return simplify_block((main, *repeat(Const(middle), range(at_once, at_once + rest))), {var: (start, max(start, stop - 1))})
+        return simplify_block(
+            (main, *repeat(Const(middle), range(at_once, at_once + rest))), {var: (start, max(start, stop - 1))}
+        )
 
     return at_loops(block, var, change)
 

@@ -1,0 +1,82 @@
+"""The operators, one file each, and running them in numpy: the second opinion beside every oracle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from harness.compiler.graph import ABSENT, Graph, Op, TensorId
+from harness.compiler.ops import add, conv2d, depthwise_conv2d, fully_connected, pool2d, reshape, softmax
+from harness.compiler.ops.base import Case, Operator
+from harness.errors import BadInput, ModelError
+
+__all__ = ["OPERATORS", "Case", "Operator", "check", "reference", "run_reference"]
+
+OPERATORS: dict[str, Operator] = {
+    operator.kind: operator
+    for operator in (
+        conv2d.OPERATOR,
+        depthwise_conv2d.OPERATOR,
+        fully_connected.OPERATOR,
+        pool2d.AVERAGE,
+        pool2d.MAX,
+        reshape.OPERATOR,
+        softmax.OPERATOR,
+        add.OPERATOR,
+    )
+}
+
+
+def operator(graph: Graph, op: Op) -> Operator:
+    """The operator's entry. Raises ModelError when there is none."""
+    if op.kind not in OPERATORS:
+        where = f"{graph.name}, operator {', '.join(map(str, op.sources))}"
+        raise ModelError(f"{op.kind} is not supported", where=where, hint=f"Supported: {', '.join(sorted(OPERATORS))}.")
+    return OPERATORS[op.kind]
+
+
+def check(graph: Graph) -> None:
+    """Every operator's own rules of dtype, shape and quantisation. Raises ModelError at the first one broken."""
+    for op in graph.ops:
+        operator(graph, op).check(graph, op)
+
+
+def reference(graph: Graph, op: Op, inputs: Sequence[np.ndarray | None]) -> list[np.ndarray]:
+    """One operator in numpy: arrays for `op.inputs` in order, of their tensors' shapes and dtypes, to its outputs.
+
+    None stands for an operand that is absent or, to save copying them about, for a constant.
+    """
+    values: list[np.ndarray | None] = []
+    for tensor, value in zip(op.inputs, inputs, strict=True):
+        values.append(graph.tensor(tensor).data if value is None and tensor != ABSENT else value)
+    return operator(graph, op).reference(graph, op, values)
+
+
+def run_reference(graph: Graph, inputs: Sequence[np.ndarray]) -> dict[TensorId, np.ndarray]:
+    """The whole model in numpy: arrays for `graph.inputs` in order → every tensor, constants and views included.
+
+    Raises BadInput for an array of the wrong count, shape or dtype.
+    """
+    if len(inputs) != len(graph.inputs):
+        raise BadInput(f"{len(inputs)} input arrays for {len(graph.inputs)} inputs", where=graph.name)
+    values = {tensor: t.data for tensor, t in enumerate(graph.tensors) if t.data is not None}
+    for tensor, array in zip(graph.inputs, inputs, strict=True):
+        t = graph.tensor(tensor)
+        if array.shape != t.shape or array.dtype != t.dtype.np:
+            what = f"array {array.dtype.name}{list(array.shape)} where {t.dtype.value}{list(t.shape)} belongs"
+            raise BadInput(what, where=f"{graph.name}, input {t.name!r}")
+        values[tensor] = array
+    for op in graph.ops:
+        operands = [None if tensor == ABSENT else _value(graph, values, tensor) for tensor in op.inputs]
+        values.update(zip(op.outputs, reference(graph, op, operands), strict=True))
+    for view in graph.views:
+        _value(graph, values, view.tensor)
+    return values
+
+
+def _value(graph: Graph, values: dict[TensorId, np.ndarray], tensor: TensorId) -> np.ndarray:
+    """A tensor's value; a view's is that of its base under its own shape."""
+    if tensor not in values:
+        values[tensor] = values[graph.base(tensor)].reshape(graph.tensor(tensor).shape)
+    return values[tensor]

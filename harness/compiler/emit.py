@@ -1,0 +1,258 @@
+"""Puts the printed layers together into a directory of C: what stands in which file, and how the files join.
+
+model.h          sizes, offsets of inputs and outputs, model_run()
+model.c          model_run(): the layers in order, each with its place in the arena
+layers/NNN_x.c   one layer: its comment, its small tables, its function
+layers/layers.h  the layers' prototypes
+weights.h .c     the big constants
+nn_math.h        the fixed-point functions the layers use
+model_layers.h.c a table of the layers for running them one at a time; an application need not build it
+metadata.json    the map from all this back to the model
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+
+from harness.board import Target
+from harness.compiler.arena import Plan
+from harness.compiler.csource import Layer
+from harness.compiler.graph import Graph, TensorId
+from harness.compiler.loops import Program
+from harness.compiler.render_c import array, intrinsics_of, render_function, signature
+
+ARENA_ALIGN = 16  # bytes
+
+
+def files_of(
+    graph: Graph, target: Target, layers: Sequence[Layer], programs: Sequence[Program], plan: Plan
+) -> dict[str, str]:
+    """Relative path to text, for everything needed to build the model."""
+    calls = [_call(layer, program, plan) for layer, program in zip(layers, programs, strict=True)]
+    files = {
+        "model.h": _model_h(graph, plan, len(layers)),
+        "model.c": _model_c(calls),
+        "model_layers.h": _MODEL_LAYERS_H,
+        "model_layers.c": _model_layers_c(layers, calls, plan),
+        "layers/layers.h": _layers_h(programs),
+        "nn_math.h": _nn_math_h(programs),
+        "weights.h": _weights_h(programs),
+        "weights.c": _weights_c(programs),
+        "metadata.json": json.dumps(_metadata(graph, target, layers, plan), indent=1) + "\n",
+    }
+    for layer, program in zip(layers, programs, strict=True):
+        files[layer.file] = _layer_c(graph, layer, program)
+    return files
+
+
+def weights_name(program: Program, buffer_name: str) -> str:
+    """The C name of a constant that lives in weights.c."""
+    return f"{program.name}_{buffer_name}"
+
+
+def printable(name: str, limit: int = 60) -> str:
+    """A name from the model file, fit to stand in a C comment: ASCII, one line, no way out of the comment."""
+    text = re.sub(r"[^\x20-\x7e]", "?", name).replace("*/", "* /").replace("/*", "/ *").replace("\\", "/")
+    text = text.replace("??", "? ?")  # no trigraphs
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def identifier(name: str) -> str:
+    """A name from outside as a C identifier."""
+    text = re.sub(r"[^A-Za-z0-9_]", "_", name)
+    return text if text and not text[0].isdigit() else f"_{text}"
+
+
+def _guard(name: str, body: Sequence[str]) -> str:
+    return "\n".join([f"#ifndef {name}", f"#define {name}", "", *body, "", f"#endif /* {name} */", ""])
+
+
+def _describe(graph: Graph, tensor: TensorId) -> str:
+    t = graph.tensor(tensor)
+    text = f"{t.dtype.value}[{', '.join(map(str, t.shape))}]"
+    if t.quant is not None and len(t.quant.scales) == 1 and t.dtype.is_integer:
+        text += f" scale {t.quant.scale:.9g} zero point {t.quant.zero_point}"
+    elif t.quant is not None and len(t.quant.scales) > 1:
+        text += f" {len(t.quant.scales)} scales"
+    return f'{text} "{printable(t.name)}"'
+
+
+def _model_h(graph: Graph, plan: Plan, layers: int) -> str:
+    lines = [
+        "#include <stdint.h>",
+        "",
+        f'#define MODEL_NAME "{identifier(graph.name)}"',
+        f"#define MODEL_LAYER_COUNT {layers}",
+        f"#define MODEL_ARENA_BYTES {max(plan.bytes, 1)} /* lower bound by liveness: {plan.lower_bound} */",
+        f"#define MODEL_ARENA_ALIGN {ARENA_ALIGN} /* bytes */",
+    ]
+    for kind, tensors in (("INPUT", graph.inputs), ("OUTPUT", graph.outputs)):
+        for number, tensor in enumerate(tensors):
+            place = plan.placements[tensor]
+            lines += [
+                "",
+                f"/* {_describe(graph, tensor)} */",
+                f"#define MODEL_{kind}_{number}_OFFSET {place.offset} /* bytes from the start of the arena */",
+                f"#define MODEL_{kind}_{number}_BYTES {place.bytes}",
+            ]
+    lines += [
+        "",
+        "/* Runs the whole model. Write the inputs into the arena before, read the outputs from it after; all else in it",
+        " * is scratch. `arena` has MODEL_ARENA_BYTES bytes, aligned to MODEL_ARENA_ALIGN. */",
+        "void model_run(uint8_t *arena);",
+    ]
+    return _guard("MODEL_H", lines)
+
+
+def _call(layer: Layer, program: Program, plan: Plan) -> str:
+    """The call of one layer with its places in the arena, in the order of the function's parameters."""
+    args = []
+    places = [plan.placements[t] for t in (*layer.inputs, *layer.outputs)]
+    buffers = (*program.of_space("input"), *program.of_space("output"))
+    for buffer, place in zip(buffers, places, strict=True):
+        const = "const " if buffer.space == "input" else ""
+        through = "(void *)" if buffer.dtype.bytes > 1 else ""  # the planner aligned it; the compiler cannot know
+        args.append(f"({const}{buffer.dtype.c} *){through}(arena + {place.offset})")
+    return f"{layer.name}({', '.join(args)});"
+
+
+def _model_c(calls: Sequence[str]) -> str:
+    body = [f"    {call}" for call in calls]
+    return "\n".join(
+        [
+            '#include "model.h"',
+            "",
+            '#include "layers/layers.h"',
+            "",
+            "void model_run(uint8_t *arena)",
+            "{",
+            *body,
+            "}",
+            "",
+        ]
+    )
+
+
+_MODEL_LAYERS_H = _guard(
+    "MODEL_LAYERS_H",
+    [
+        "#include <stdint.h>",
+        "",
+        "/* A part of the arena. */",
+        "struct model_span {",
+        "    uint32_t offset; /* bytes from its start */",
+        "    uint32_t bytes;",
+        "};",
+        "",
+        "/* One layer, run by itself. */",
+        "struct model_layer {",
+        "    void (*run)(uint8_t *arena);",
+        "    const struct model_span *outputs;",
+        "    uint32_t output_count;",
+        "};",
+        "",
+        "extern const struct model_layer model_layers[]; /* MODEL_LAYER_COUNT of them */",
+    ],
+)
+
+
+def _model_layers_c(layers: Sequence[Layer], calls: Sequence[str], plan: Plan) -> str:
+    lines = ['#include "model_layers.h"', "", '#include "layers/layers.h"', ""]
+    for layer, call in zip(layers, calls, strict=True):
+        lines += [f"static void run_{layer.index}(uint8_t *arena)", "{", f"    {call}", "}", ""]
+    for layer in layers:
+        spans = ", ".join(f"{{{plan.placements[t].offset}, {plan.placements[t].bytes}}}" for t in layer.outputs)
+        lines.append(f"static const struct model_span outputs_{layer.index}[] = {{{spans}}};")
+    lines += ["", "const struct model_layer model_layers[] = {"]
+    lines += [f"    {{run_{la.index}, outputs_{la.index}, {len(la.outputs)}}}, /* {la.name} */" for la in layers]
+    return "\n".join([*lines, "};", ""])
+
+
+def _layers_h(programs: Sequence[Program]) -> str:
+    return _guard("LAYERS_H", ["#include <stdint.h>", "", *(f"{signature(p)};" for p in programs)])
+
+
+def _nn_math_h(programs: Sequence[Program]) -> str:
+    needed = {intrinsic: None for program in programs for intrinsic in intrinsics_of(program)}
+    headers = sorted({"stdbool.h", "stdint.h", *(i.header for i in needed if i.header)})
+    lines = [f"#include <{header}>" for header in headers]
+    for intrinsic in needed:
+        lines += ["", intrinsic.c]
+    return _guard("NN_MATH_H", lines)
+
+
+def _weights_h(programs: Sequence[Program]) -> str:
+    lines = ["#include <stdint.h>", ""]
+    for program in programs:
+        for b in program.of_space("const"):
+            if b.in_flash:
+                shape = " x ".join(map(str, b.shape))
+                lines.append(f"extern const {b.dtype.c} {b.name}[{b.elements}]; /* {shape} */")
+    return _guard("WEIGHTS_H", lines)
+
+
+def _weights_c(programs: Sequence[Program]) -> str:
+    parts = ['#include "weights.h"', ""]
+    for program in programs:
+        parts += [array(b, "const ") for b in program.of_space("const") if b.in_flash]
+    return "\n".join(parts)
+
+
+def _layer_c(graph: Graph, layer: Layer, program: Program) -> str:
+    head = [
+        f"/* Layer {layer.index}: {layer.op}, operator {', '.join(map(str, layer.ops))} of the model;"
+        f" {layer.macs} MACs.",
+        " *",
+    ]
+    for label, tensors in (("in", layer.inputs), ("out", layer.outputs)):
+        head += [f" * {label:<4} {_describe(graph, tensor)}" for tensor in tensors]
+    head.append(" */")
+    uses = ['#include "layers.h"']
+    if intrinsics_of(program):
+        uses.append('#include "../nn_math.h"')
+    if any(b.in_flash for b in program.of_space("const")):
+        uses.append('#include "../weights.h"')
+    return "\n".join([*head, *uses, "", render_function(program)])
+
+
+def _metadata(graph: Graph, target: Target, layers: Sequence[Layer], plan: Plan) -> dict[str, object]:
+    def tensor(t: TensorId) -> dict[str, object]:
+        described = graph.tensor(t)
+        place = plan.placements[t]
+        entry: dict[str, object] = {
+            "id": t,
+            "name": described.name,
+            "shape": list(described.shape),
+            "dtype": described.dtype.value,
+            "offset": place.offset,
+            "bytes": place.bytes,
+        }
+        if described.quant is not None:
+            entry["scales"] = list(described.quant.scales)
+            entry["zero_points"] = list(described.quant.zero_points)
+        return entry
+
+    return {
+        "model": graph.name,
+        "target": target.core,
+        "arena_bytes": plan.bytes,
+        "arena_lower_bound": plan.lower_bound,
+        "inputs": list(graph.inputs),
+        "outputs": list(graph.outputs),
+        "layers": [
+            {
+                "index": layer.index,
+                "name": layer.name,
+                "op": layer.op,
+                "ops": list(layer.ops),
+                "inputs": list(layer.inputs),
+                "outputs": list(layer.outputs),
+                "file": layer.file,
+                "macs": layer.macs,
+            }
+            for layer in layers
+        ],
+        "tensors": [tensor(t) for t in sorted(plan.placements)],
+    }

@@ -1,0 +1,66 @@
+"""RESHAPE: the same elements in the same order under another shape. Quantisation plays no part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import tflite
+
+from harness.compiler.graph import Graph, Op
+from harness.compiler.loops import Program, Var, load, store
+from harness.compiler.ops import checks
+from harness.compiler.ops.base import Case, Operator, no_macs, options_table
+from harness.compiler.ops.lowering import Builder, parallel
+from harness.dtypes import DType
+
+
+@dataclass(frozen=True)
+class Reshape:
+    """The target shape is that of the output tensor."""
+
+
+def parse(table: tflite.Operator) -> Reshape:
+    options_table(table, "ReshapeOptions")  # the new shape it may hold is a copy of the output's
+    return Reshape()
+
+
+def check(graph: Graph, op: Op) -> None:
+    checks.arity(graph, op, 1, 2)
+    checks.computes_in(graph, op, *DType)
+    x, y, target = checks.operand(graph, op, 0), checks.output(graph, op), graph.operand(op, 1)
+    if x.elements != y.elements:
+        checks.refuse(graph, op, f"{x.elements} elements {list(x.shape)} cannot become {list(y.shape)}", tensor=y)
+    if target is None:
+        return
+    checks.has_dtype(graph, op, target, DType.I32)
+    wanted = checks.is_constant(graph, op, target).ravel().tolist()
+    if len(wanted) != len(y.shape) or any(w not in (-1, extent) for w, extent in zip(wanted, y.shape, strict=True)):
+        checks.refuse(graph, op, f"asks for {wanted} but the output is {list(y.shape)}", tensor=target)
+
+
+def reference(graph: Graph, op: Op, inputs: Sequence[np.ndarray | None]) -> list[np.ndarray]:
+    x = inputs[0]
+    assert x is not None
+    return [x.reshape(checks.output(graph, op).shape)]
+
+
+def lower(graph: Graph, op: Op, name: str) -> Program:
+    """A copy: what is left of an operator that normally is folded into its neighbour."""
+    x = checks.operand(graph, op, 0)
+    build = Builder(name)
+    source, result = build.input("input", x.dtype, x.elements), build.output(x.dtype, x.elements)
+    i = Var("i")
+    return build.program(parallel("i", x.elements, store(result, i, value=load(source, i))))
+
+
+CASES = (
+    Case("flattens", ((1, 3, 4, 2),), {"shape": (1, 24)}),
+    Case("unflattens", ((1, 24),), {"shape": (1, 4, 3, 2)}),
+    Case("same_shape", ((1, 7),), {"shape": (1, 7)}),
+    Case("to_one_dimension", ((2, 5),), {"shape": (10,)}),
+    Case("float", ((1, 2, 6),), {"shape": (3, 4)}, dtype="float32"),
+)
+
+OPERATOR = Operator("RESHAPE", "reshape", parse, check, reference, no_macs, CASES, lower)

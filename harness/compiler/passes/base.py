@@ -1,0 +1,16 @@
+"""A pass: a frozen dataclass whose fields are its options, and a function from graph to graph."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from harness.compiler.graph import Graph
+
+
+class Pass(Protocol):
+    @property
+    def name(self) -> str:
+        """What `--disable-pass` and a bisection call it."""
+
+    def run(self, graph: Graph) -> Graph:
+        """The graph after the pass; the one given is left as it is."""

@@ -1,0 +1,190 @@
+"""Convolutions and matrix products: the loops against numpy, the schedules against the loops, the C against both."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.board import Target
+from harness.compiler import schedules
+from harness.compiler.interpret import run
+from harness.compiler.loops import For, If, Program, walk
+from harness.compiler.ops.contraction import Arithmetic, convolution, depthwise, matmul
+from harness.compiler.ops.window import Window
+from harness.compiler.pipeline import random_inputs
+from harness.compiler.verify import verify
+from harness.dtypes import DType
+from tests.native import run_native
+
+M3 = Target("cortex-m3", frozenset())
+
+
+def arithmetic(channels: int, seed: int, dtype: DType = DType.I8) -> Arithmetic:
+    rng = np.random.default_rng(seed)
+    if dtype is DType.F32:
+        return Arithmetic(dtype, rng.standard_normal(channels).astype(np.float32), 0.0, 6.0)
+    each = channels if seed % 2 else 1
+    return Arithmetic(
+        dtype,
+        rng.integers(-5000, 5000, channels, dtype=np.int32),
+        *((-128, 127) if seed % 3 else (-5, 90)),
+        input_zero_point=int(rng.integers(-128, 128)),
+        output_zero_point=int(rng.integers(-128, 128)),
+        multipliers=rng.integers(1 << 30, 1 << 31, each, dtype=np.int64).astype(np.int32),
+        shifts=rng.integers(-10, -6 if seed % 5 else 3, each).astype(np.int32),
+    )
+
+
+def weights(shape: tuple[int, ...], seed: int, dtype: DType = DType.I8) -> np.ndarray:
+    rng = np.random.default_rng(seed + 1000)
+    if dtype is DType.F32:
+        return rng.standard_normal(shape).astype(np.float32)
+    return rng.integers(-127, 128, shape).astype(np.int8)
+
+
+@st.composite
+def windows(draw: st.DrawFn) -> Window:
+    kernel = draw(st.integers(1, 4))
+    stride, dilation = draw(st.integers(1, 3)), draw(st.sampled_from([1, 1, 2]))
+    size = draw(st.integers((kernel - 1) * dilation + 1, 9))
+    return Window.of(draw(st.sampled_from(["SAME", "VALID"])), size, kernel, stride, dilation)
+
+
+def accumulators(
+    p: Program, x: np.ndarray, w: np.ndarray, rows: Window, columns: Window, each: int | None
+) -> np.ndarray:
+    """Sum of x * w over the taps inside the input, by four nested loops; x without its zero point."""
+    batch, height, width, depth = x.shape
+    channels = w.shape[0] if each is None else w.shape[2]
+    acc = np.zeros((batch, rows.out, columns.out, channels), np.int64)
+    for oy in range(rows.out):
+        for ox in range(columns.out):
+            for ky in range(rows.kernel):
+                for kx in range(columns.kernel):
+                    iy = oy * rows.stride + ky * rows.dilation - rows.pad_before
+                    ix = ox * columns.stride + kx * columns.dilation - columns.pad_before
+                    if not (0 <= iy < height and 0 <= ix < width):
+                        continue
+                    if each is None:
+                        acc[:, oy, ox] += x[:, iy, ix].astype(np.int64) @ w[:, ky, kx].astype(np.int64).T
+                    else:
+                        acc[:, oy, ox] += np.repeat(x[:, iy, ix], each, -1) * w[ky, kx].astype(np.int64)
+    return acc
+
+
+def finished(acc: np.ndarray, a: Arithmetic) -> np.ndarray:
+    """The reference's requantisation in exact integers, one element at a time."""
+    multipliers = np.broadcast_to(a.multipliers, acc.shape[-1:])
+    shifts = np.broadcast_to(a.shifts, acc.shape[-1:])
+    out = np.empty(acc.shape, np.int8)
+    for index in np.ndindex(*acc.shape):
+        total = int(acc[index]) + int(a.bias[index[-1]])
+        multiplier, shift = int(multipliers[index[-1]]), int(shifts[index[-1]])
+        product = (total << max(shift, 0)) * multiplier
+        high = (product + (1 << 30)) >> 31
+        half = 1 << (max(-shift, 0)) >> 1
+        scaled = (abs(high) + half) >> max(-shift, 0)
+        value = (scaled if high >= 0 else -scaled) + a.output_zero_point
+        out[index] = min(max(value, int(a.low)), int(a.high))
+    return out
+
+
+def check(plain: Program, scheduled: Program) -> np.ndarray:
+    """Verifies both, runs both, holds them equal; gives the output."""
+    verify(plain, "lowering")
+    verify(scheduled, "scheduling")
+    inputs = random_inputs(plain, 7)
+    want, got = run(schedules.tidy(plain), inputs)["output"], run(scheduled, inputs)["output"]
+    assert np.array_equal(want, got)
+    return want
+
+
+@settings(max_examples=60, deadline=None)
+@given(windows(), windows(), st.integers(1, 5), st.integers(1, 6), st.integers(1, 2), st.integers(0, 999))
+def test_convolution(rows: Window, columns: Window, depth: int, channels: int, batch: int, seed: int) -> None:
+    a = arithmetic(channels, seed)
+    w = weights((channels, rows.kernel, columns.kernel, depth), seed)
+    plain = convolution("conv2d_0", a, batch, rows, columns, w)
+    got = check(plain, schedules.contraction(plain, M3))
+    x = random_inputs(plain, 7)["input"].reshape(batch, rows.size, columns.size, depth)
+    want = finished(accumulators(plain, x.astype(np.int64) - a.input_zero_point, w, rows, columns, None), a)
+    assert np.array_equal(got.reshape(want.shape), want)
+
+
+@settings(max_examples=60, deadline=None)
+@given(windows(), windows(), st.integers(1, 6), st.integers(1, 3), st.integers(1, 2), st.integers(0, 999))
+def test_depthwise(rows: Window, columns: Window, depth: int, each: int, batch: int, seed: int) -> None:
+    a = arithmetic(depth * each, seed)
+    w = weights((rows.kernel, columns.kernel, depth * each), seed)
+    plain = depthwise("depthwise_conv2d_0", a, batch, rows, columns, w, depth)
+    got = check(plain, schedules.depthwise(plain, M3))
+    x = random_inputs(plain, 7)["input"].reshape(batch, rows.size, columns.size, depth)
+    want = finished(accumulators(plain, x.astype(np.int64) - a.input_zero_point, w, rows, columns, each), a)
+    assert np.array_equal(got.reshape(want.shape), want)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.integers(1, 5),
+    st.integers(1, 30),
+    st.integers(1, 9),
+    st.integers(0, 999),
+    st.sampled_from([DType.I8, DType.F32]),
+)
+def test_matmul(rows: int, depth: int, channels: int, seed: int, dtype: DType) -> None:
+    a = arithmetic(channels, seed, dtype)
+    plain = matmul("fully_connected_0", a, rows, weights((channels, depth), seed, dtype))
+    check(plain, schedules.contraction(plain, M3))
+
+
+SHAPES = {
+    "pointwise": lambda: convolution("l_0", arithmetic(7, 1), 1, WIDE(5, 1), WIDE(3, 1), weights((7, 1, 1, 9), 1)),
+    "padded": lambda: convolution("l_0", arithmetic(6, 3), 1, WIDE(7, 3), WIDE(6, 3), weights((6, 3, 3, 5), 2)),
+    "dilated": lambda: convolution(
+        "l_0", arithmetic(3, 5), 2, WIDE(7, 3, 1, 2), WIDE(9, 3, 1, 2), weights((3, 3, 3, 2), 3)
+    ),
+    "strided, one row": lambda: convolution(
+        "l_0", arithmetic(4, 2), 1, WIDE(9, 4, 2), WIDE(1, 1), weights((4, 4, 1, 3), 4)
+    ),
+    "float": lambda: convolution(
+        "l_0", arithmetic(5, 1, DType.F32), 1, WIDE(5, 3), WIDE(5, 3), weights((5, 3, 3, 2), 5, DType.F32)
+    ),
+    "depthwise": lambda: depthwise("l_0", arithmetic(6, 1), 1, WIDE(6, 3), WIDE(7, 3), weights((3, 3, 6), 6), 6),
+    "depthwise times two": lambda: depthwise(
+        "l_0", arithmetic(6, 7), 1, WIDE(6, 3), WIDE(7, 3, 2), weights((3, 3, 6), 7), 3
+    ),
+    "depthwise from one": lambda: depthwise(
+        "l_0", arithmetic(8, 1), 1, WIDE(9, 4, 2), WIDE(8, 3, 2), weights((4, 3, 8), 8), 1
+    ),
+    "matmul": lambda: matmul("l_0", arithmetic(10, 1), 1, weights((10, 33), 9)),
+}
+
+
+def WIDE(size: int, kernel: int, stride: int = 1, dilation: int = 1) -> Window:
+    return Window.of("SAME", size, kernel, stride, dilation)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_printed_c_computes_what_the_interpreter_does(shape: str, tmp_path: Path) -> None:
+    plain = SHAPES[shape]()
+    schedule = schedules.depthwise if "depthwise" in shape else schedules.contraction
+    for name, program in (("plain", schedules.plain(plain, M3)), ("scheduled", schedule(plain, M3))):
+        folder = tmp_path / name
+        folder.mkdir()
+        inputs = random_inputs(program, 3)
+        assert np.array_equal(run_native(program, inputs, folder)["output"], run(program, inputs)["output"])
+
+
+def test_inside_the_border_nothing_is_clipped_and_no_zero_point_is_left() -> None:
+    """What the schedule is for: constant loops and a folded bias for the pixels that are not at the border."""
+    plain = SHAPES["padded"]()
+    scheduled = schedules.contraction(plain, M3)
+    (split,) = [s for s in walk(scheduled.body) if isinstance(s, If)]
+    loops = [s for s in walk(split.then) if isinstance(s, For)]
+    assert loops
+    assert all(type(s.start).__name__ == type(s.stop).__name__ == "Const" for s in loops)
+    assert any(b.name == "bias_folded" for b in scheduled.buffers)

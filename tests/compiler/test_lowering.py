@@ -1,0 +1,61 @@
+"""Every operator's cases: plain loops and scheduled loops against the operator's own numpy reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.board import Target
+from harness.compiler.interpret import run
+from harness.compiler.loops import Program
+from harness.compiler.ops import OPERATORS, Case, Operator, run_reference
+from harness.compiler.pipeline import CompiledLayer, programs_of
+from harness.compiler.schedules import tidy
+from tests.compiler.ops.oracle import draw, load, net_of
+from tests.native import run_native
+
+M3 = Target("cortex-m3", frozenset())
+EVERY = [(operator, case) for operator in OPERATORS.values() for case in operator.cases]
+IDS = [f"{operator.kind}-{case.name}" for operator, case in EVERY]
+
+
+def compiled(operator: Operator, case: Case) -> tuple[CompiledLayer, dict[str, np.ndarray], np.ndarray]:
+    """The case's one layer, inputs by buffer name, and the reference's output."""
+    graph = load(net_of(operator, case).build())
+    arrays = draw(graph, case.seed)
+    layer = programs_of(graph, M3, disabled=frozenset({"fold-views"}))[0]
+    values = dict(zip(graph.inputs, arrays, strict=True))
+    names = [b.name for b in layer.program.of_space("input")]
+    inputs = {name: values[t] for name, t in zip(names, layer.layer.inputs, strict=True)}
+    return layer, inputs, run_reference(graph, arrays)[graph.outputs[0]]
+
+
+def compare(case: Case, got: np.ndarray, want: np.ndarray) -> None:
+    got = got.reshape(want.shape)
+    if case.dtype == "int8":
+        np.testing.assert_array_equal(got, want)
+    else:
+        np.testing.assert_array_max_ulp(got, want, 2)
+
+
+@pytest.mark.parametrize(("operator", "case"), EVERY, ids=IDS)
+def test_loops_compute_the_reference(operator: Operator, case: Case) -> None:
+    layer, inputs, want = compiled(operator, case)
+    programs: tuple[Program, ...] = (tidy(layer.unscheduled), layer.program)
+    for program in programs:
+        (got,) = run(program, inputs).values()
+        compare(case, got, want)
+
+
+NATIVE = [pair for pair, name in zip(EVERY, IDS, strict=True) if "RESHAPE" in name or "SOFTMAX" in name or "ADD" in name]
+NATIVE += [pair for pair, name in zip(EVERY, IDS, strict=True) if "POOL" in name and "same" in name]
+NATIVE += [pair for pair, name in zip(EVERY, IDS, strict=True) if "multiplier" in name]
+
+
+@pytest.mark.parametrize(("operator", "case"), NATIVE, ids=[f"{o.kind}-{c.name}" for o, c in NATIVE])
+def test_the_printed_c_computes_the_reference(operator: Operator, case: Case, tmp_path: Path) -> None:
+    layer, inputs, want = compiled(operator, case)
+    (got,) = run_native(layer.program, inputs, tmp_path).values()
+    compare(case, got, want)
