@@ -49,7 +49,9 @@ def test_loops_compute_the_reference(operator: Operator, case: Case) -> None:
         compare(case, got, want)
 
 
-NATIVE = [pair for pair, name in zip(EVERY, IDS, strict=True) if "RESHAPE" in name or "SOFTMAX" in name or "ADD" in name]
+NATIVE = [
+    pair for pair, name in zip(EVERY, IDS, strict=True) if "RESHAPE" in name or "SOFTMAX" in name or "ADD" in name
+]
 NATIVE += [pair for pair, name in zip(EVERY, IDS, strict=True) if "POOL" in name and "same" in name]
 NATIVE += [pair for pair, name in zip(EVERY, IDS, strict=True) if "multiplier" in name]
 

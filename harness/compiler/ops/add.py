@@ -10,7 +10,7 @@ import tflite
 
 from harness.compiler import schedules
 from harness.compiler.graph import Graph, Op, Tensor
-from harness.compiler.loops import Block, Buffer, Const, Expr, Program, Var, load, store
+from harness.compiler.loops import Block, Buffer, Const, Expr, Let, Program, Var, load, store
 from harness.compiler.ops import checks
 from harness.compiler.ops.base import Case, Operator, activation_name, no_macs, options_table
 from harness.compiler.ops.lowering import Builder, clamped, parallel, to_int8, wide
@@ -121,9 +121,9 @@ def lower(graph: Graph, op: Op, name: str) -> Program:
     result = build.output(y.dtype, *shape)
     if y.dtype is DType.F32:
         total = clamped(elements[0] + elements[1], *map(float, float_activation_range(op.attrs.activation)))
+        body: Block = (store(result, *index, value=total),)
     else:
-        total = _sum_int8(build, quantisation(graph, op), elements)
-    body: Block = (store(result, *index, value=total),)
+        body = _sum_int8(build, quantisation(graph, op), elements, result, index)
     for i, count in reversed(list(zip(index, shape, strict=True))):
         body = (parallel(i.name, count, *body),)
     return build.program(*body)
@@ -139,16 +139,20 @@ def _source(build: Builder, op: Op, position: int, x: Tensor, shape: tuple[int, 
     return build.input("input" if both else "input_1", x.dtype, *shape)
 
 
-def _sum_int8(build: Builder, params: AddParams, elements: list[Expr]) -> Expr:
+def _sum_int8(
+    build: Builder, params: AddParams, elements: list[Expr], result: Buffer, index: tuple[Expr, ...]
+) -> Block:
     one = np.ones(1, np.int64)
     largest = 255 << LEFT_SHIFT
     scaled = []
     for i, element in enumerate(elements):
         moved = wide(element, params.zero_points[i]) * (1 << LEFT_SHIFT)
-        scaled.append(build.requantised(moved, one * params.multipliers[i], one * params.shifts[i], 0, largest))
-    total = scaled[0] + scaled[1]
+        rescaled = build.requantised(moved, one * params.multipliers[i], one * params.shifts[i], 0, largest)
+        scaled.append(Let("ab"[i], rescaled))
+    total = scaled[0].var + scaled[1].var
     shifted = build.requantised(total, one * params.output_multiplier, one * params.output_shift, 0, 2 * largest)
-    return to_int8(shifted, params.output_zero_point, params.act_min, params.act_max)
+    clamped_sum = to_int8(shifted, params.output_zero_point, params.act_min, params.act_max)
+    return (*scaled, store(result, *index, value=clamped_sum))
 
 
 CASES = (

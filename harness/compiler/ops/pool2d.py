@@ -161,7 +161,8 @@ def _lower(graph: Graph, op: Op, name: str, average: bool) -> Program:
         count = Let("count", tap_count(h, oy) * tap_count(w, ox))
         counted = (count,)
         total = _rounded_average(total, count.var) if integer else binary("div", total, cast(count.var, kind))
-    total = clamped(total, *bounds)
+    if not integer or bounds != (x.dtype.min, x.dtype.max):  # neither pool leaves its input's range
+        total = clamped(total, *bounds)
     body: Block = (
         Alloc(acc),
         store(acc, value=Const(first, kind)),

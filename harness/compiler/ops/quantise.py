@@ -138,10 +138,8 @@ def clamp_float(x: np.ndarray, activation: str) -> np.ndarray:
 
 
 def _quantised(real: float, quant: Quant) -> int:
-    quotient = float(np.float32(real) / np.float32(quant.scale))  # TFLite divides in float32
-    rounded = math.copysign(math.floor(abs(quotient) + 0.5), quotient)
-    if abs(rounded) > I32_MAX:
-        raise ModelError(
-            f"activation bound {real:g} over scale {quant.scale:g} leaves 32 bits", hint="Requantise the model."
-        )
-    return quant.zero_point + int(rounded)
+    with np.errstate(over="ignore"):
+        quotient = float(np.float32(real) / np.float32(quant.scale))  # TFLite divides in float32
+    if not abs(quotient) < I32_MAX:
+        raise ModelError(f"activation bound {real:g} over scale {quant.scale:g} leaves 32 bits")
+    return quant.zero_point + int(math.copysign(math.floor(abs(quotient) + 0.5), quotient))

@@ -14,7 +14,7 @@ import numpy as np
 import tflite
 
 from harness.compiler.graph import Graph, Op
-from harness.compiler.intrinsics.fixed_point import CLZ, DIVIDE_BY_POT, HIGH_MUL, SATURATE_I8, SATURATING_SHL
+from harness.compiler.intrinsics.fixed_point import CLZ, DIVIDE_BY_POT, HIGH_MUL, SATURATING_SHL
 from harness.compiler.intrinsics.floating import EXP
 from harness.compiler.loops import (
     Alloc,
@@ -36,7 +36,7 @@ from harness.compiler.loops import (
 )
 from harness.compiler.ops import checks
 from harness.compiler.ops.base import Case, Operator, no_macs, required_options
-from harness.compiler.ops.lowering import Builder, parallel, serial
+from harness.compiler.ops.lowering import Builder, parallel, serial, to_int8
 from harness.compiler.ops.quantise import I32_MAX, divide_by_pot, high_mul, quantize_multiplier
 from harness.dtypes import DType
 
@@ -244,7 +244,7 @@ def _lower_int8(source: Buffer, result: Buffer, exps: Buffer) -> Block:
         newton,
         newton,
         Let("reciprocal", call(SATURATING_SHL, load(root), 1)),
-        parallel("c", depth, store(result, r, c, value=call(SATURATE_I8, scaled + OUTPUT_ZERO_POINT))),
+        parallel("c", depth, store(result, r, c, value=to_int8(scaled, OUTPUT_ZERO_POINT, DType.I8.min, DType.I8.max))),
     )
 
 

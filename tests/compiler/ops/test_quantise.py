@@ -111,7 +111,7 @@ def test_requantise_differs_from_a_single_rounding_and_from_half_up() -> None:
 def test_requantise_takes_a_multiplier_for_each_channel() -> None:
     acc = np.array([[1000, 1000, 1000], [-7, -7, -7]], np.int32)
     multipliers, shifts = quantize_multipliers(np.array([0.5, 2.0, 1e-12]))
-    np.testing.assert_array_equal(requantise(acc, multipliers, shifts), [[500, 2000, 0], [-4, -14, 0]])
+    np.testing.assert_array_equal(requantise(acc, multipliers, shifts), [[500, 2000, 0], [-3, -14, 0]])
 
 
 @pytest.mark.parametrize(

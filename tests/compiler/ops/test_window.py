@@ -20,9 +20,7 @@ def test_taps_padding_and_inner_outputs(padding: str, size: int, kernel: int, st
         assert padding == "VALID"
         assert reach > size
         return
-    reads = [
-        [out * stride + tap * dilation - window.pad_before for tap in range(kernel)] for out in range(window.out)
-    ]
+    reads = [[out * stride + tap * dilation - window.pad_before for tap in range(kernel)] for out in range(window.out)]
     for out, positions in enumerate(reads):
         assert list(window.taps(out)) == [tap for tap, p in enumerate(positions) if 0 <= p < size]
     whole = [out for out, positions in enumerate(reads) if all(0 <= p < size for p in positions)]

@@ -1,0 +1,31 @@
+"""What the project's own tests need; the plugin that users get is `harness.pytest_plugin`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = ["pytester"]
+
+_SHARED_MODELS = Path(__file__).resolve().parent.parent / "shared" / "models"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write generated text that is compared anew")
+
+
+@pytest.fixture(scope="session")
+def shared_model() -> Callable[[str], Path]:
+    """shared_model(name) -> path of that real-world model; skips the test where the models are not."""
+    folder = Path(os.environ.get("LAYERPROOF_MODELS") or _SHARED_MODELS)
+
+    def find(name: str) -> Path:
+        path = folder / (name if name.endswith(".tflite") else f"{name}.tflite")
+        if not path.is_file():
+            pytest.skip(f"{path.name} is not in {folder}: put it there or name another folder in LAYERPROOF_MODELS")
+        return path
+
+    return find

@@ -1,0 +1,145 @@
+"""The files a compilation leaves: complete, clean under strict warnings, and closed to names from the model."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.board import Target
+from harness.compiler import compile_model, load_sources
+from harness.compiler.csource import CSource
+from harness.compiler.emit import printable
+from harness.compiler.frontends import parse_model
+from harness.compiler.pipeline import compile_graph
+from harness.errors import BadInput
+from tests.models import Net, classifier
+from tests.native import STRICT
+
+HOST = Target("host", frozenset())
+HOSTILE = ["a*/ int x; /*", 'quote " and \\', "line\nbreak", "Überraschung ☃", "", "\x00\x1b[31m", "??/", "x" * 500]
+
+
+def write(source: CSource, folder: Path) -> Path:
+    for name, text in source.files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return folder
+
+
+def compiles(folder: Path) -> None:
+    for path in sorted(folder.rglob("*.c")):
+        command = [
+            "gcc",
+            *STRICT,
+            "-Wshadow",
+            "-Wstrict-prototypes",
+            "-ffreestanding",
+            "-I",
+            str(folder),
+            "-fsyntax-only",
+        ]
+        done = subprocess.run([*command, str(path)], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+def every_operator() -> Net:
+    net = Net(3)
+    x = net.conv2d(net.input((1, 8, 8, 3)), (3, 3), 4, stride=(2, 2))
+    y = net.add(net.depthwise_conv2d(x, (3, 3)), x)
+    y = net.average_pool(net.max_pool(y), (2, 2))
+    net.softmax(net.fully_connected(net.reshape(y), 5))
+    return net
+
+
+@pytest.mark.parametrize("dtype", ["int8", "float32"])
+def test_all_files_compile_without_a_warning(dtype: str, tmp_path: Path) -> None:
+    net = every_operator() if dtype == "int8" else classifier(dtype=dtype)
+    compiles(write(compile_graph(parse_model(net.build(), "net.tflite"), HOST), tmp_path))
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_names_from_the_model_stay_inside_their_comment(name: str, tmp_path: Path) -> None:
+    net = classifier()
+    net.tensors[:] = [replace(t, name=name) for t in net.tensors]
+    source = compile_graph(parse_model(net.build(), f"{name.strip(chr(0))[:40]}.tflite"), HOST)
+    for path, text in source.files.items():
+        assert all(32 <= ord(c) < 127 or c == "\n" for c in text), path
+        assert path == "metadata.json" or "int x;" not in text.replace(printable(name), "")
+    compiles(write(source, tmp_path))
+    tensors = json.loads(source.files["metadata.json"])["tensors"]
+    assert all(t["name"] == source.graph.tensor(t["id"]).name for t in tensors)
+
+
+def test_layers_are_numbered_alike_everywhere() -> None:
+    source = compile_graph(parse_model(every_operator().build(), "net.tflite"), HOST)
+    layers = json.loads(source.files["metadata.json"])["layers"]
+    assert [layer["index"] for layer in layers] == list(range(len(source.layers)))
+    for layer in source.layers:
+        assert layer.file == f"layers/{layer.index:03d}_{layer.name}.c"
+        assert layer.name.endswith(f"_{layer.index}")
+        assert f"void {layer.name}(" in source.files[layer.file]
+    model_operators = [op for layer in source.layers for op in layer.ops]
+    assert sorted(model_operators) == list(range(len(source.graph.ops)))
+
+
+def test_compiling_twice_gives_the_same_text() -> None:
+    model = every_operator().build()
+    once, again = (compile_graph(parse_model(model, "net.tflite"), HOST).files for _ in range(2))
+    assert once == again
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> tuple[Path, Path]:
+    model = tmp_path / "net.tflite"
+    model.write_bytes(classifier().build())
+    return model, write(compile_model(model, HOST), tmp_path / "c")
+
+
+def test_edited_sources_come_back(saved: tuple[Path, Path]) -> None:
+    model, folder = saved
+    layer = folder / "layers/000_conv2d_0.c"
+    layer.write_text("/* by hand */\n" + layer.read_text())
+    source = load_sources(model, folder, HOST)
+    assert source.files["layers/000_conv2d_0.c"].startswith("/* by hand */")
+    assert source.layers == compile_model(model, HOST).layers
+
+
+def test_sources_of_another_model_or_core_are_refused(saved: tuple[Path, Path], tmp_path: Path) -> None:
+    model, folder = saved
+    other = tmp_path / "other.tflite"
+    other.write_bytes(classifier(seed=6).build())
+    with pytest.raises(BadInput, match=r"metadata\.json differs"):
+        load_sources(other, folder, HOST)
+    with pytest.raises(BadInput, match=r"metadata\.json differs"):
+        load_sources(model, folder, Target("cortex-m3", frozenset()))
+    (folder / "weights.c").unlink()
+    with pytest.raises(BadInput, match=r"lacks weights\.c"):
+        load_sources(model, folder, HOST)
+    with pytest.raises(BadInput, match="not a directory"):
+        load_sources(model, tmp_path / "nowhere", HOST)
+
+
+GOLDEN = Path(__file__).parent / "golden"
+PICTURED = (
+    "000_conv2d_0",
+    "001_depthwise_conv2d_1",
+    "002_add_2",
+    "003_max_pool_3",
+    "005_fully_connected_5",
+    "006_softmax_6",
+)
+
+
+@pytest.mark.parametrize("layer", PICTURED)
+def test_the_c_is_as_reviewed(layer: str, request: pytest.FixtureRequest) -> None:
+    """A change of the generated C shows in the diff of a golden file; `--update-golden` writes them anew."""
+    source = compile_graph(parse_model(every_operator().build(), "net.tflite"), Target("cortex-m3", frozenset()))
+    text, path = source.files[f"layers/{layer}.c"], GOLDEN / f"{layer}.c"
+    if request.config.getoption("--update-golden"):
+        path.write_text(text)
+    assert text == path.read_text()
