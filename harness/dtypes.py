@@ -15,6 +15,7 @@ class _Info:
     c: str  # C11 type from <stdint.h>, or float
     bytes: int
     integer: bool
+    range: tuple[int, int] = (0, 0)  # of an integer
 
 
 class DType(Enum):
@@ -49,12 +50,12 @@ class DType(Enum):
     @property
     def min(self) -> int:
         """Smallest value of an integer type."""
-        return 0 if self is DType.BOOL else int(np.iinfo(self.np).min)
+        return _TABLE[self].range[0]
 
     @property
     def max(self) -> int:
         """Largest value of an integer type."""
-        return 1 if self is DType.BOOL else int(np.iinfo(self.np).max)
+        return _TABLE[self].range[1]
 
     @classmethod
     def of(cls, dtype: _NumpyDType | type) -> DType:
@@ -62,13 +63,13 @@ class DType(Enum):
 
 
 _TABLE = {
-    DType.I8: _Info("int8_t", 1, True),
-    DType.U8: _Info("uint8_t", 1, True),
-    DType.I16: _Info("int16_t", 2, True),
-    DType.U16: _Info("uint16_t", 2, True),
-    DType.I32: _Info("int32_t", 4, True),
-    DType.U32: _Info("uint32_t", 4, True),
-    DType.I64: _Info("int64_t", 8, True),
+    DType.I8: _Info("int8_t", 1, True, (-(1 << 7), (1 << 7) - 1)),
+    DType.U8: _Info("uint8_t", 1, True, (0, (1 << 8) - 1)),
+    DType.I16: _Info("int16_t", 2, True, (-(1 << 15), (1 << 15) - 1)),
+    DType.U16: _Info("uint16_t", 2, True, (0, (1 << 16) - 1)),
+    DType.I32: _Info("int32_t", 4, True, (-(1 << 31), (1 << 31) - 1)),
+    DType.U32: _Info("uint32_t", 4, True, (0, (1 << 32) - 1)),
+    DType.I64: _Info("int64_t", 8, True, (-(1 << 63), (1 << 63) - 1)),
     DType.F32: _Info("float", 4, False),
-    DType.BOOL: _Info("bool", 1, True),
+    DType.BOOL: _Info("bool", 1, True, (0, 1)),
 }

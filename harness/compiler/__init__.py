@@ -9,16 +9,19 @@ from harness.board import Target
 from harness.compiler.csource import CSource
 from harness.compiler.frontends import load_model
 from harness.compiler.pipeline import compile_graph
+from harness.compiler.proofs import ProofStore
 from harness.errors import BadInput
+from harness.resources import cache_dir
 
 
 def compile_model(path: Path | str, target: Target, *, check: bool = True) -> CSource:
     """The model at `path` as C for `target`.
 
     Raises ModelError for a file that cannot be used. With `check`, the interpreter proves every schedule equal to the
-    plain loops it was made from.
+    plain loops it was made from; what it has proved before it remembers in the user's cache.
     """
-    return compile_graph(load_model(Path(path)), target, check=check)
+    proofs = ProofStore(cache_dir() / "proofs") if check else None
+    return compile_graph(load_model(Path(path)), target, check=check, proofs=proofs)
 
 
 def load_sources(path: Path | str, directory: Path | str, target: Target) -> CSource:

@@ -17,6 +17,7 @@ from harness.compiler.loops import Program
 from harness.compiler.ops import OPERATORS
 from harness.compiler.passes.base import Pass
 from harness.compiler.passes.fold_views import FoldViews
+from harness.compiler.proofs import ProofStore
 from harness.compiler.schedules import plain, tidy
 from harness.compiler.verify import verify
 from harness.errors import CompilerBug, ModelError
@@ -36,15 +37,23 @@ class CompiledLayer:
 
 
 def compile_graph(
-    graph: Graph, target: Target, *, check: bool = True, disabled: frozenset[str] = frozenset()
+    graph: Graph,
+    target: Target,
+    *,
+    check: bool = True,
+    proofs: ProofStore | None = None,
+    disabled: frozenset[str] = frozenset(),
 ) -> CSource:
     """C for `graph`. With `check`, every schedule is compared with the unscheduled program by the interpreter.
 
-    `disabled` names passes to leave out. Raises ModelError for an operator the compiler does not have and CompilerBug
+    `proofs` remembers comparisons already made. `disabled` names passes to leave out. Raises ModelError for an operator the compiler does not have and CompilerBug
     where a stage breaks a rule.
     """
     lowered = run_passes(graph, disabled)
-    compiled = [compile_layer(lowered, op, index, target, check=check) for index, op in enumerate(lowered.ops)]
+    compiled = [compile_layer(lowered, op, index, target) for index, op in enumerate(lowered.ops)]
+    if check:
+        for one in compiled:
+            prove(one, proofs)
     plan = arena.plan(lowered)
     layers = tuple(c.layer for c in compiled)
     programs = [c.program for c in compiled]
@@ -72,7 +81,7 @@ def run_passes(graph: Graph, disabled: frozenset[str] = frozenset()) -> Graph:
     return graph
 
 
-def compile_layer(graph: Graph, op: Op, index: int, target: Target, *, check: bool = True) -> CompiledLayer:
+def compile_layer(graph: Graph, op: Op, index: int, target: Target) -> CompiledLayer:
     """Lowers and schedules one operator."""
     operator = OPERATORS[op.kind]
     if operator.lower is None:
@@ -81,8 +90,6 @@ def compile_layer(graph: Graph, op: Op, index: int, target: Target, *, check: bo
     unscheduled = verify(operator.lower(graph, op, name), "lowering")
     schedule = operator.schedule or plain
     program = verify(schedule(unscheduled, target), "scheduling", target.features)
-    if check:
-        assert_equal(tidy(unscheduled), program)
     layer = Layer(
         index=index,
         name=name,
@@ -117,6 +124,16 @@ def _shown(graph: Graph, op: Op) -> tuple[int, ...]:
     return tuple(shown)
 
 
+def prove(layer: CompiledLayer, proofs: ProofStore | None = None) -> None:
+    """Holds the scheduled program equal to the plain one. Raises CompilerBug where it is not."""
+    reference = tidy(layer.unscheduled)
+    if proofs is not None and proofs.holds(reference, layer.program):
+        return
+    assert_equal(reference, layer.program)
+    if proofs is not None:
+        proofs.add(reference, layer.program)
+
+
 def assert_equal(reference: Program, program: Program) -> None:
     """Runs both on the same random inputs; raises CompilerBug where an element differs (NaNs equal each other)."""
     inputs = random_inputs(program)
@@ -146,4 +163,4 @@ def random_inputs(program: Program, seed: int = CHECK_SEED) -> dict[str, np.ndar
 def programs_of(graph: Graph, target: Target, disabled: frozenset[str] = frozenset()) -> Sequence[CompiledLayer]:
     """The compiled layers by themselves, for tests and for looking at the loops."""
     lowered = run_passes(graph, disabled)
-    return [compile_layer(lowered, op, i, target, check=False) for i, op in enumerate(lowered.ops)]
+    return [compile_layer(lowered, op, i, target) for i, op in enumerate(lowered.ops)]

@@ -84,7 +84,7 @@ def array(buffer: Buffer, qualifiers: str, name: str | None = None) -> str:
     """A constant as a C array definition."""
     assert buffer.data is not None
     head = f"{qualifiers}{buffer.dtype.c} {name or buffer.name}[{buffer.elements}] = {{"
-    return "\n".join([head, *_filled([_literal(v, buffer.dtype) for v in buffer.data.reshape(-1).tolist()]), "};", ""])
+    return "\n".join([head, *_filled(_literals(buffer.data, buffer.dtype)), "};", ""])
 
 
 def _table(buffer: Buffer) -> str:
@@ -99,6 +99,13 @@ def _filled(items: list[str]) -> Iterator[str]:
             line = "   "
         line += f" {item},"
     yield line
+
+
+def _literals(data: np.ndarray, dtype: DType) -> list[str]:
+    values = data.reshape(-1).tolist()
+    if dtype.is_integer and dtype.bytes < 4:  # most of a model: the plain digits will do
+        return list(map(str, values))
+    return [_literal(value, dtype) for value in values]
 
 
 def _literal(value: int | float, dtype: DType) -> str:

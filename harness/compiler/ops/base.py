@@ -12,7 +12,6 @@ import tflite
 from harness.board import Target
 from harness.compiler.graph import Graph, Op
 from harness.compiler.loops import Program
-from harness.dtypes import DType
 from harness.errors import ModelError
 
 Shape = tuple[int, ...]
@@ -104,8 +103,3 @@ def padding_name(code: int) -> str:
     if code not in _PADDINGS:
         raise ModelError(f"has unknown padding {code}", hint="The file is damaged.")
     return _PADDINGS[code]
-
-
-def activations_dtype(graph: Graph, op: Op) -> DType:
-    """The type an operator computes in: that of its first operand."""
-    return graph.tensor(op.inputs[0]).dtype

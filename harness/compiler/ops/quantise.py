@@ -55,7 +55,7 @@ def quantize_multipliers(reals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return pairs[:, 0].astype(np.int32), pairs[:, 1].astype(np.int32)
 
 
-def high_mul(a: np.ndarray, b: np.ndarray | int) -> np.ndarray:
+def high_mul(a: np.ndarray | int, b: np.ndarray | int) -> np.ndarray:
     """round(a * b / 2^31), ties up, saturated: gemmlowp's SaturatingRoundingDoublingHighMul. int64, values of int32."""
     product = np.asarray(a, np.int64) * np.asarray(b, np.int64)
     return np.minimum((product + (1 << 30)) >> 31, I32_MAX)

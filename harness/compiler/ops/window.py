@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,7 +62,9 @@ class Window:
 Pair = tuple[int, int]
 
 
-def windows_2d(padding: str, size: Pair, kernel: Pair, stride: Pair, dilation: Pair = (1, 1)) -> tuple[Window, Window]:
+def windows_2d(
+    padding: str, size: Sequence[int], kernel: Sequence[int], stride: Pair, dilation: Pair = (1, 1)
+) -> tuple[Window, Window]:
     """The windows along height and width; every pair is (height, width)."""
     h, w = (Window.of(padding, *axis) for axis in zip(size, kernel, stride, dilation, strict=True))
     return h, w

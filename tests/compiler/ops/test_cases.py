@@ -72,7 +72,7 @@ def depthwise_convolutions(draw: st.DrawFn) -> Case:
 
 @st.composite
 def fully_connected_layers(draw: st.DrawFn) -> Case:
-    shape = tuple(draw(st.lists(st.integers(1, 8), min_size=1, max_size=3))) + (draw(st.integers(1, 70)),)
+    shape = (*draw(st.lists(st.integers(1, 8), min_size=1, max_size=3)), draw(st.integers(1, 70)))
     options = {
         "units": draw(st.integers(1, 20)),
         "activation": draw(ACTIVATIONS),
@@ -96,7 +96,7 @@ def pools(draw: st.DrawFn) -> Case:
 
 @st.composite
 def softmaxes(draw: st.DrawFn) -> Case:
-    shape = tuple(draw(st.lists(st.integers(1, 5), max_size=3))) + (draw(st.integers(1, 40)),)
+    shape = (*draw(st.lists(st.integers(1, 5), max_size=3)), draw(st.integers(1, 40)))
     beta = draw(st.sampled_from([1.0, 1.0, 0.125, 2.5, 10.0]))
     return Case("drawn", (shape,), {"beta": beta}, (draw(QUANTS),), draw(DTYPES), draw(SEEDS))
 
