@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from pathlib import PurePath
 
 from harness.board import Target
 from harness.compiler.arena import Plan
@@ -83,7 +84,7 @@ def _model_h(graph: Graph, plan: Plan, layers: int) -> str:
     lines = [
         "#include <stdint.h>",
         "",
-        f'#define MODEL_NAME "{identifier(graph.name)}"',
+        f'#define MODEL_NAME "{identifier(PurePath(graph.name).stem)}"',
         f"#define MODEL_LAYER_COUNT {layers}",
         f"#define MODEL_ARENA_BYTES {max(plan.bytes, 1)} /* lower bound by liveness: {plan.lower_bound} */",
         f"#define MODEL_ARENA_ALIGN {ARENA_ALIGN} /* bytes */",

@@ -16,6 +16,7 @@ from harness.compiler.interpret import run
 from harness.compiler.loops import Program
 from harness.compiler.ops import OPERATORS
 from harness.compiler.passes.base import Pass
+from harness.compiler.passes.fold_constants import FoldConstants
 from harness.compiler.passes.fold_views import FoldViews
 from harness.compiler.proofs import ProofStore
 from harness.compiler.schedules import plain, tidy
@@ -23,7 +24,8 @@ from harness.compiler.verify import verify
 from harness.errors import CompilerBug, ModelError
 
 PASSES: tuple[Pass, ...] = (
-    FoldViews(),  # first: what is only another name for a tensor is no work for anybody after it
+    FoldConstants(),  # first: what is known needs neither code nor a place in the arena
+    FoldViews(),  # then what is left of reshapes is about activations only, and no work for anybody after it
 )
 
 CHECK_SEED = 0x5EED
@@ -50,6 +52,8 @@ def compile_graph(
     where a stage breaks a rule.
     """
     lowered = run_passes(graph, disabled)
+    if not lowered.ops:
+        raise ModelError("has no operators: there is nothing to compile", where=graph.name)
     compiled = [compile_layer(lowered, op, index, target) for index, op in enumerate(lowered.ops)]
     if check:
         for one in compiled:

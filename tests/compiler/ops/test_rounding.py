@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -10,9 +11,9 @@ import pytest
 from harness.compiler.graph import Graph, Op
 from harness.compiler.ops import OPERATORS, add, conv2d, depthwise_conv2d, fully_connected, run_reference, softmax
 from harness.compiler.ops.quantise import ConvParams, accumulate_and_requantise, conv_params, effective_scales
-from tests.compiler.ops.oracle import load, tflite_outputs
+from tests.compiler.ops.oracle import draw, load, tflite_outputs
 from tests.models import Net
-from tests.tflite_writer import BufferSpec
+from tests.tflite_writer import BufferSpec, QuantSpec
 
 ALL_I8 = np.arange(-128, 128).astype(np.int8)
 PAIRS = np.stack(np.meshgrid(ALL_I8, ALL_I8), axis=-1).reshape(-1, 2)  # (65536, 2)
@@ -139,6 +140,15 @@ def test_softmax_exponentials_are_exponentials() -> None:
         )
 
 
+def test_softmax_constants_are_the_nearest_of_their_format() -> None:
+    """Their last bits are too fine for any int8 output to show."""
+    q31 = [math.exp(-(2.0**power)) for power in range(-2, 5)]
+    assert [round(real * 2**31) for real in q31] == list(softmax._EXP_MINUS_POWER)
+    assert round(math.exp(-1 / 8) * 2**31) == softmax._EXP_MINUS_EIGHTH
+    assert round(2**31 / 3) == softmax._ONE_THIRD
+    assert (round(48 / 17 * 2**29), round(-32 / 17 * 2**29)) == (softmax._48_OVER_17, softmax._MINUS_32_OVER_17)
+
+
 def test_softmax_reciprocal() -> None:
     f = np.concatenate([np.arange(1000), np.linspace(0, 2**31 - 1, 100_001).astype(np.int64), [2**31 - 1]])
     np.testing.assert_allclose(softmax.reciprocal(f) / 2**31, 1 / (1 + f / 2**31), atol=2.0**-28, rtol=0)
@@ -168,3 +178,26 @@ def test_convolution_without_bias_is_one_with_a_bias_of_zero() -> None:
         results = [run_reference(graph, [x])[graph.outputs[0]] for graph in (zero, absent)]
         np.testing.assert_array_equal(*results)
         assert OPERATORS[kind].macs(zero, zero.ops[0]) == 5 * 5 * 4 * 27
+
+
+@pytest.mark.parametrize("position", [0, 1])
+def test_addition_of_a_constant(position: int) -> None:
+    net = Net()
+    x = net.input((1, 4, 4, 256), quant=(0.03, -3))
+    operands = [x, net.constant(ALL_I8, name="constant", quant=QuantSpec((0.05,), (7,)))]
+    net.add(*(operands if position else operands[::-1]), quant=(0.06, 2))
+    model = net.build()
+    graph = load(model)
+    (array,) = draw(graph, 0)
+    np.testing.assert_array_equal(run_reference(graph, [array])[graph.outputs[0]], tflite_outputs(model, [array])[0])
+
+
+def test_addition_of_a_tensor_to_itself() -> None:
+    net = Net()
+    x = net.input((1, 256), quant=(0.03, -3))
+    net.add(x, x, activation="RELU", quant=(0.05, -100))
+    model = net.build()
+    graph = load(model)
+    np.testing.assert_array_equal(
+        run_reference(graph, [ALL_I8[None]])[graph.outputs[0]], tflite_outputs(model, [ALL_I8[None]])[0]
+    )

@@ -1,0 +1,129 @@
+"""Passes on graphs: what they fold, what they leave, and that the model still computes the same."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from harness.board import Target
+from harness.compiler.frontends import parse_model
+from harness.compiler.graph import Graph
+from harness.compiler.interpret import run
+from harness.compiler.ops import run_reference
+from harness.compiler.pipeline import PASSES, compile_graph, programs_of, run_passes
+from harness.errors import ModelError
+from tests.compiler.ops.oracle import draw
+from tests.models import Net, classifier
+from tests.tflite_writer import QuantSpec
+
+M3 = Target("cortex-m3", frozenset())
+
+
+def graph_of(net: Net) -> Graph:
+    return parse_model(net.build(), "net.tflite")
+
+
+def run_programs(graph: Graph, inputs: list[np.ndarray], disabled: frozenset[str]) -> list[np.ndarray]:
+    """The programs one after another; tensors that share memory share a value."""
+    lowered = run_passes(graph, disabled)
+    values = {lowered.base(t): array for t, array in zip(graph.inputs, inputs, strict=True)}
+    for compiled in programs_of(graph, M3, disabled):
+        names = [b.name for b in compiled.program.of_space("input")]
+        given = dict(zip(names, (values[lowered.base(t)] for t in compiled.layer.inputs), strict=True))
+        made = map(lowered.base, compiled.layer.outputs)
+        values.update(zip(made, run(compiled.program, given).values(), strict=True))
+    return [values[lowered.base(t)] for t in graph.outputs]
+
+
+def reshape_first() -> Net:
+    net = Net(1)
+    net.softmax(net.fully_connected(net.conv2d(net.reshape(net.input((1, 48)), (1, 4, 4, 3)), (3, 3), 2), 5))
+    return net
+
+
+def reshape_chain() -> Net:
+    net = Net(2)
+    x = net.max_pool(net.input((1, 4, 4, 2)))
+    net.fully_connected(net.reshape(net.reshape(x, (1, 2, 4)), (1, 8)), 3)
+    return net
+
+
+def reshape_last() -> Net:
+    net = Net(3)
+    net.reshape(net.conv2d(net.input((1, 3, 3, 2)), (1, 1), 4), (1, 36))
+    return net
+
+
+def both_shapes_used() -> Net:
+    net = Net(4)
+    x = net.conv2d(net.input((1, 2, 2, 3)), (1, 1), 4)
+    net.fully_connected(net.reshape(x, (1, 16)), 3)
+    net.conv2d(x, (1, 1), 2)
+    return net
+
+
+NETS = {
+    "first": reshape_first,
+    "chain": reshape_chain,
+    "last": reshape_last,
+    "both": both_shapes_used,
+    "middle": classifier,
+}
+SWITCHES = [frozenset(), frozenset({"fold-views"}), frozenset({"fold-constants"}), frozenset(p.name for p in PASSES)]
+
+
+@pytest.mark.parametrize("disabled", SWITCHES, ids=lambda names: "-".join(sorted(names)) or "all on")
+@pytest.mark.parametrize("net", NETS)
+def test_passes_do_not_change_what_the_model_computes(net: str, disabled: frozenset[str]) -> None:
+    graph = graph_of(NETS[net]())
+    inputs = draw(graph, 5)
+    reference = run_reference(graph, inputs)
+    for got, tensor in zip(run_programs(graph, inputs, disabled), graph.outputs, strict=True):
+        assert np.array_equal(got.reshape(-1), reference[tensor].reshape(-1))
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_reshapes_cost_no_layer_and_every_operator_has_one(net: str) -> None:
+    graph = graph_of(NETS[net]())
+    source = compile_graph(graph, M3)
+    assert all(layer.op != "RESHAPE" for layer in source.layers)
+    assert sorted(i for layer in source.layers for i in layer.ops) == list(range(len(graph.ops)))
+    for layer in source.layers:  # a layer starts from what its operators do not make themselves
+        made = {t for i in layer.ops for t in graph.ops[i].outputs}
+        assert not made & set(layer.inputs)
+        assert set(layer.outputs) <= made
+
+
+def test_a_model_that_only_reshapes_copies() -> None:
+    net = Net(0)
+    net.reshape(net.input((1, 6)), (2, 3))
+    (layer,) = compile_graph(graph_of(net), M3).layers
+    assert layer.op == "RESHAPE"
+
+
+def test_constants_are_computed_when_compiling() -> None:
+    net = Net(0)
+    x = net.input((2, 3))
+    constant = net.constant(np.arange(6, dtype=np.int8).reshape(1, 6), name="c", quant=QuantSpec((0.1,), (0,)))
+    net.add(x, net.reshape(constant, (2, 3)))
+    graph = graph_of(net)
+    folded = run_passes(graph)
+    assert [op.kind for op in folded.ops] == ["ADD"]
+    inputs = draw(graph, 1)
+    (want,) = (run_reference(graph, inputs)[t] for t in graph.outputs)
+    (got,) = run_programs(graph, inputs, frozenset())
+    assert np.array_equal(got.reshape(want.shape), want)
+
+
+def test_an_output_that_depends_on_nothing_is_refused() -> None:
+    net = Net(0)
+    net.softmax(net.input((1, 3)))
+    constant = net.constant(np.zeros((1, 6), np.int8), name="c", quant=QuantSpec((0.1,), (0,)))
+    net.reshape(constant, (2, 3))
+    with pytest.raises(ModelError, match="does not depend on any input"):
+        run_passes(graph_of(net))
+
+
+def test_an_unknown_pass_is_refused() -> None:
+    with pytest.raises(ModelError, match="fold-vews"):
+        run_passes(graph_of(classifier()), frozenset({"fold-vews"}))
