@@ -100,8 +100,8 @@ def _model_h(graph: Graph, plan: Plan, layers: int) -> str:
             ]
     lines += [
         "",
-        "/* Runs the whole model. Write the inputs into the arena before, read the outputs from it after; all else in it",
-        " * is scratch. `arena` has MODEL_ARENA_BYTES bytes, aligned to MODEL_ARENA_ALIGN. */",
+        "/* Runs the whole model. Write the inputs into the arena before, read the outputs from it after; all else in",
+        " * it is scratch. `arena` has MODEL_ARENA_BYTES bytes, aligned to MODEL_ARENA_ALIGN. */",
         "void model_run(uint8_t *arena);",
     ]
     return _guard("MODEL_H", lines)
@@ -203,8 +203,10 @@ def _weights_c(programs: Sequence[Program]) -> str:
 
 def _layer_c(graph: Graph, layer: Layer, program: Program) -> str:
     head = [
-        f"/* Layer {layer.index}: {layer.op}, operator {', '.join(map(str, layer.ops))} of the model;"
-        f" {layer.macs} MACs.",
+        (
+            f"/* Layer {layer.index}: {layer.op}, operator {', '.join(map(str, layer.ops))} of the model;"
+            f" {layer.macs} MACs."
+        ),
         " *",
     ]
     for label, tensors in (("in", layer.inputs), ("out", layer.outputs)):

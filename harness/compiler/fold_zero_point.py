@@ -77,7 +77,7 @@ class _Folding:
         bias = start.value
         if not isinstance(bias, Load) or bias.buffer.space != "const":
             return None
-        nodes = [s for s in walk((sums,))]
+        nodes = list(walk((sums,)))
         if any(isinstance(s, If) or (isinstance(s, For) and not _constant(s)) for s in nodes):
             return None
         shifted = [n for s in nodes for e in expressions(s) for n in walk_expr(e) if _is_shifted_input(n)]
@@ -136,7 +136,8 @@ def _input_of(node: Expr) -> Expr:
 
 
 def _at_zero(node: Expr) -> Expr:
-    assert isinstance(node, Binary) and isinstance(node.right, Const)
+    assert isinstance(node, Binary)
+    assert isinstance(node.right, Const)
     return Const(-int(node.right.value) if node.op == "sub" else int(node.right.value))
 
 

@@ -25,7 +25,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Union
 
 import numpy as np
 
@@ -158,8 +157,8 @@ class Call(_Operators):
         return self.intrinsic.result
 
 
-Expr = Union[Const, Var, Load, Binary, Cast, Select, Call]
-Operand = Union[Expr, int, float, "_Operators"]
+Expr = Const | Var | Load | Binary | Cast | Select | Call
+Operand = Expr | int | float | _Operators
 
 
 @dataclass(frozen=True)
@@ -206,7 +205,7 @@ class Note:
     text: str
 
 
-Stmt = Union[For, If, Alloc, Let, Store, Note]
+Stmt = For | If | Alloc | Let | Store | Note
 Block = tuple[Stmt, ...]
 
 

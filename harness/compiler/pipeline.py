@@ -48,8 +48,8 @@ def compile_graph(
 ) -> CSource:
     """C for `graph`. With `check`, every schedule is compared with the unscheduled program by the interpreter.
 
-    `proofs` remembers comparisons already made. `disabled` names passes to leave out. Raises ModelError for an operator the compiler does not have and CompilerBug
-    where a stage breaks a rule.
+    `proofs` remembers comparisons already made. `disabled` names passes to leave out. Raises ModelError for an operator
+    the compiler does not have and CompilerBug where a stage breaks a rule.
     """
     lowered = run_passes(graph, disabled)
     if not lowered.ops:

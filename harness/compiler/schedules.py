@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from harness.board import Target
 from harness.compiler.fold_zero_point import fold_zero_point
+from harness.compiler.hoist import hoist_bounds
 from harness.compiler.loops import (
     Block,
     Const,
@@ -41,9 +42,14 @@ def tidy(program: Program) -> Program:
     return Program(program.name, kept, body)
 
 
+def finished(program: Program) -> Program:
+    """What every schedule ends with. Bounds go first: a load may be shared only once nothing moves any more."""
+    return share_loads(hoist_bounds(tidy(program)))
+
+
 def plain(program: Program, target: Target) -> Program:
-    """As the operator was lowered, with repeated loads shared."""
-    return share_loads(tidy(program))
+    """As the operator was lowered, with repeated loads shared and invariant bounds hoisted."""
+    return finished(program)
 
 
 def contraction(program: Program, target: Target) -> Program:
@@ -56,7 +62,7 @@ def contraction(program: Program, target: Target) -> Program:
     else:
         body = register_block(body, "oc", 4)
     body = _unroll_runs(body, "k")
-    return share_loads(tidy(replace(program, body=body)))
+    return finished(replace(program, body=body))
 
 
 def depthwise(program: Program, target: Target) -> Program:
@@ -75,13 +81,13 @@ def depthwise(program: Program, target: Target) -> Program:
         return register_block(block, "c", 4)
 
     body = _by_branch(program.body, inside, lambda block: register_block(block, "c", 4))
-    return share_loads(tidy(replace(program, body=body)))
+    return finished(replace(program, body=body))
 
 
 def pool(program: Program, target: Target) -> Program:
     """4 channels share the loops over the taps of a window."""
     program = tidy(program)
-    return share_loads(tidy(replace(program, body=register_block(program.body, "c", 4))))
+    return finished(replace(program, body=register_block(program.body, "c", 4)))
 
 
 def elementwise(program: Program, target: Target) -> Program:
@@ -89,8 +95,8 @@ def elementwise(program: Program, target: Target) -> Program:
     program = tidy(program)
     loops = [s for s in walk(program.body) if isinstance(s, For)]
     if loops:  # a single element has none
-        program = tidy(replace(program, body=register_block(program.body, loops[-1].var, 2)))
-    return share_loads(program)
+        program = replace(program, body=register_block(program.body, loops[-1].var, 2))
+    return finished(program)
 
 
 def split_border(program: Program) -> Program:

@@ -57,10 +57,8 @@ class _Sharing:
             run = []
             if isinstance(s, For):
                 result.append(replace(s, body=self.block(s.body)))
-            elif isinstance(s, If):
-                result.append(If(s.cond, self.block(s.then), self.block(s.orelse)))
             else:
-                result.append(s)
+                result.append(If(s.cond, self.block(s.then), self.block(s.orelse)))
         return (*result, *self.straight(run))
 
     def straight(self, run: list[Stmt]) -> list[Stmt]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,7 +44,7 @@ def chain(*sizes: int) -> Graph:
 @given(st.lists(st.integers(1, 1000), min_size=2, max_size=12))
 def test_a_chain_meets_its_bound(sizes: list[int]) -> None:
     made = plan(chain(*sizes))
-    assert made.bytes == made.lower_bound == max(a + b for a, b in zip(sizes, sizes[1:], strict=False))
+    assert made.bytes == made.lower_bound == max(a + b for a, b in itertools.pairwise(sizes))
 
 
 def test_a_skip_connection_stays_alive() -> None:

@@ -58,7 +58,7 @@ def accumulators(
     p: Program, x: np.ndarray, w: np.ndarray, rows: Window, columns: Window, each: int | None
 ) -> np.ndarray:
     """Sum of x * w over the taps inside the input, by four nested loops; x without its zero point."""
-    batch, height, width, depth = x.shape
+    batch, height, width, _depth = x.shape
     channels = w.shape[0] if each is None else w.shape[2]
     acc = np.zeros((batch, rows.out, columns.out, channels), np.int64)
     for oy in range(rows.out):

@@ -139,7 +139,7 @@ def test_iterations_may_not_read_what_others_wrote() -> None:
     with pytest.raises(CompilerBug, match="before it is written"):
         run1(y, store(y, 0, value=1), reads)
     shifted = loop("i", 3, store(y, I + 1, value=I), store(y, 0, value=load(y, 3 - I)), parallel=True)
-    with pytest.raises(CompilerBug, match="read|write"):
+    with pytest.raises(CompilerBug, match=r"read|write"):
         run1(y, shifted)
 
 

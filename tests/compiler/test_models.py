@@ -15,7 +15,7 @@ from harness.compiler.graph import Graph
 from harness.compiler.interpret import run
 from harness.compiler.pipeline import compile_graph, programs_of
 
-# zlib CRC-32 of the output, computed by TFLite Micro on Cortex-M cores for the input x[i] = (i * 37 + 11) mod 256 - 128.
+# zlib CRC-32 of the output for the input x[i] = (i * 37 + 11) mod 256 - 128, from TFLite Micro on Cortex-M cores.
 GOLDEN = {
     "kws_ref_model": 0x6F8D0761,
     "vww_96_int8": 0xCCF8C6C3,

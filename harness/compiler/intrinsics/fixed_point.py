@@ -60,8 +60,8 @@ REQUANTISE = Intrinsic(
     (("acc", I32), ("multiplier", I32), ("shift", I32)),
     I32,
     lambda acc, multiplier, shift: _divide_by_pot(_high_mul(acc, multiplier), shift),
-    """/* acc * multiplier / 2^31 / 2^shift with both roundings of the reference: nearest with ties up, then nearest with
- * ties away from zero. multiplier >= 0, shift 1 .. 31, |acc| + 2^(shift - 1) < 2^31. */
+    """/* acc * multiplier / 2^31 / 2^shift with both roundings of the reference: nearest with ties up, then nearest
+ * with ties away from zero. multiplier >= 0, shift 1 .. 31, |acc| + 2^(shift - 1) < 2^31. */
 static inline int32_t nn_requantise(int32_t acc, int32_t multiplier, int32_t shift)
 {
     const int32_t high = nn_high_mul(acc, multiplier);

@@ -70,7 +70,8 @@ class Arithmetic:
         if self.dtype is DType.F32:
             total = load(acc) + load(build.table("bias", self.bias), channel)
             return clamped(total, self.low, self.high)
-        assert self.multipliers is not None and self.shifts is not None
+        assert self.multipliers is not None
+        assert self.shifts is not None
         heaviest = np.abs(weights.astype(np.int64)).reshape(weights.shape[0], -1).sum(axis=1)
         largest = int((np.abs(self.bias.astype(np.int64)) + 255 * heaviest).max())
         scaled = build.requantised(load(acc), self.multipliers, self.shifts, channel, largest)
@@ -79,14 +80,15 @@ class Arithmetic:
 
 def arithmetic_of(graph: Graph, op: Op, channels: int, params: ConvParams | None) -> Arithmetic:
     """The arithmetic of CONV_2D, DEPTHWISE_CONV_2D or FULLY_CONNECTED; `params` for int8, None for float32."""
-    bias = graph.operand(op, 2)
+    given = graph.operand(op, 2)
+    bias = np.zeros(channels, np.float32 if params is None else np.int32) if given is None else given.data
+    assert bias is not None  # the operators' rules refuse a bias that is computed
     if params is None:
-        data = np.zeros(channels, np.float32) if bias is None else bias.data
         low, high = float_activation_range(op.attrs.activation)
-        return Arithmetic(DType.F32, data, float(low), float(high))
+        return Arithmetic(DType.F32, bias, float(low), float(high))
     return Arithmetic(
         DType.I8,
-        np.zeros(channels, np.int32) if bias is None else bias.data,
+        bias,
         params.act_min,
         params.act_max,
         params.input_zero_point,
@@ -172,7 +174,7 @@ def depthwise(
     """NHWC depthwise convolution with weights (kernel height, kernel width, channels); channel c reads input channel
     c / (channels / depth). With one input channel it is an ordinary convolution and is lowered as that.
     """
-    height, width, channels = weights.shape
+    _height, _width, channels = weights.shape
     if depth == 1:
         return convolution(name, arithmetic, batch, rows, columns, weights.transpose(2, 0, 1)[..., np.newaxis])
     build = Builder(name)

@@ -21,6 +21,7 @@ from harness.compiler.loops import (
     Block,
     Buffer,
     Const,
+    Expr,
     Let,
     Program,
     Select,
@@ -228,7 +229,7 @@ def _lower_int8(source: Buffer, result: Buffer, exps: Buffer) -> Block:
     half = Let("half", (((load(total) - leading) << zeros.var) >> 1) + (1 << 30))
     correction = call(HIGH_MUL, load(root), _ONE_Q2 - call(HIGH_MUL, half.var, load(root)))
     newton = store(root, value=load(root) + call(SATURATING_SHL, correction, 2))
-    scaled = call(DIVIDE_BY_POT, call(HIGH_MUL, Var("reciprocal"), exp), minimum(35 - zeros.var, 31))
+    scaled: Expr = call(DIVIDE_BY_POT, call(HIGH_MUL, Var("reciprocal"), exp), minimum(35 - zeros.var, 31))
     if depth >= 1 << (28 - 19):  # a sum this large can ask for a shift past 31, which leaves nothing
         scaled = Select(zeros.var < 4, Const(0), scaled)
     return (

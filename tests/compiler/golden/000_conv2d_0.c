@@ -50,8 +50,10 @@ void conv2d_0(const int8_t *restrict input, int8_t *restrict output)
                 int32_t acc_1 = bias[1];
                 int32_t acc_2 = bias[2];
                 int32_t acc_3 = bias[3];
-                for (int32_t ky = 0; ky < nn_min_i32(3, 8 - oy * 2); ky++) {
-                    for (int32_t k = 0; k < nn_min_i32(9, 24 - ox * 6); k++) {
+                const int32_t ky_end = nn_min_i32(3, 8 - oy * 2);
+                const int32_t k_end = nn_min_i32(9, 24 - ox * 6);
+                for (int32_t ky = 0; ky < ky_end; ky++) {
+                    for (int32_t k = 0; k < k_end; k++) {
                         const int32_t x_1 = input[oy * 48 + ky * 24 + ox * 6 + k] + 26;
                         acc_0 += x_1 * conv2d_0_weights[ky * 9 + k];
                         acc_1 += x_1 * conv2d_0_weights[ky * 9 + k + 27];

@@ -46,8 +46,12 @@ void depthwise_conv2d_1(const int8_t *restrict input, int8_t *restrict output)
                 int32_t acc_1 = bias[1];
                 int32_t acc_2 = bias[2];
                 int32_t acc_3 = bias[3];
-                for (int32_t ky = nn_max_i32(0, 1 - oy); ky < nn_min_i32(3, 5 - oy); ky++) {
-                    for (int32_t kx = nn_max_i32(0, 1 - ox); kx < nn_min_i32(3, 5 - ox); kx++) {
+                const int32_t ky_start = nn_max_i32(0, 1 - oy);
+                const int32_t ky_end = nn_min_i32(3, 5 - oy);
+                const int32_t kx_start = nn_max_i32(0, 1 - ox);
+                const int32_t kx_end = nn_min_i32(3, 5 - ox);
+                for (int32_t ky = ky_start; ky < ky_end; ky++) {
+                    for (int32_t kx = kx_start; kx < kx_end; kx++) {
                         acc_0 += (input[oy * 16 + ky * 16 + ox * 4 + kx * 4 - 20] + 17) * depthwise_conv2d_1_weights[ky * 12 + kx * 4];
                         acc_1 += (input[oy * 16 + ky * 16 + ox * 4 + kx * 4 - 19] + 17) * depthwise_conv2d_1_weights[ky * 12 + kx * 4 + 1];
                         acc_2 += (input[oy * 16 + ky * 16 + ox * 4 + kx * 4 - 18] + 17) * depthwise_conv2d_1_weights[ky * 12 + kx * 4 + 2];
