@@ -28,7 +28,6 @@ from harness.compiler.loops import (
     walk,
 )
 from harness.compiler.simplify import simplify_block
-from harness.dtypes import DType
 from harness.errors import CompilerBug
 
 
@@ -88,44 +87,63 @@ def _constant_bounds(loop: For) -> tuple[int, int]:
     return int(loop.start.value), int(loop.stop.value)
 
 
-def register_block(block: Block, var: str, factor: int) -> Block:
-    """Unroll and jam: `factor` iterations of a parallel loop at once, sharing the loops inside it.
+def tile(block: Block, var: str, factor: int) -> Block:
+    """Splits a parallel loop with constant bounds into tiles of `factor` iterations.
 
-        for v in 0 … 5:                  for v in 0 … 4 step 2:
-            acc = b[v]                       acc_0 = b[v]; acc_1 = b[v + 1]
-            for k: acc += x[k] * w[v, k]     for k: acc_0 += x[k] * w[v, k]; acc_1 += x[k] * w[v + 1, k]
-            y[v] = acc                       y[v] = acc_0; y[v + 1] = acc_1
-                                         (the same once more for v = 4)
+    for v in 0 … 5:          for v in 0 … 4 step 2:
+        f(v)                     for v_i in 0 … 2:
+                                     f(v + v_i)
+                             for v_i in 2 … 3:         what `factor` does not divide: one smaller tile, its
+                                 f(2 + v_i)            iterations numbered on
+    """
 
-    Legal because iterations of a parallel loop may run in any order. What `factor` does not divide is a last, smaller
-    group outside the loop.
+    def change(loop: For) -> Block:
+        start, stop = _constant_bounds(loop)
+        groups, rest = divmod(stop - start, factor)
+        result: list[Stmt] = []
+        if groups:
+            whole = _tile_of(loop, Var(var), range(factor))
+            result.append(replace(loop, stop=Const(start + groups * factor), step=factor, body=(whole,)))
+        if rest:
+            first = factor if groups else 0
+            result.append(_tile_of(loop, Const(stop - rest - first), range(first, first + rest)))
+        return tuple(result)
+
+    return at_loops(block, var, change)
+
+
+def _tile_of(loop: For, base: Expr, iterations: range) -> For:
+    inner = f"{loop.var}_i"
+    body = substitute(loop.body, {loop.var: Binary("add", base, Var(inner))})
+    return replace(loop, var=inner, start=Const(iterations.start), stop=Const(iterations.stop), body=body)
+
+
+def jam(block: Block, var: str) -> Block:
+    """Runs all iterations of a parallel loop at once: unrolled, and the loops inside them made one.
+
+        for v in 0 … 2:                      acc_0 = b[0]; acc_1 = b[1]
+            acc = b[v]                       for k:
+            for k: acc += x[k] * w[v, k]         acc_0 += x[k] * w[0, k]
+            y[v] = acc                           acc_1 += x[k] * w[1, k]
+                                             y[0] = acc_0; y[1] = acc_1
+
+    Legal because iterations of a parallel loop may run in any order.
     """
 
     def change(loop: For) -> Block:
         if not loop.parallel:
             raise CompilerBug(f"loop {loop.var} is not parallel, so its iterations cannot be interleaved")
-        start, stop = _constant_bounds(loop)
-        groups, rest = divmod(stop - start, factor)
-        middle = start + groups * factor
-        result: list[Stmt] = []
-        if groups:
-            body = _jam(loop, Var(var), range(factor))
-            result.append(replace(loop, start=Const(start), stop=Const(middle), step=factor, body=body))
-        if rest:
-            # Numbered on from the group before it, which may end up in the same block.
-            result.extend(_jam(loop, Const(middle), range(factor, factor + rest) if groups else range(rest)))
-        return simplify_block(tuple(result))
+        numbers = range(*_constant_bounds(loop))
+        alone = numbers == range(1)
+        copies = [copy(loop.body, "" if alone else f"_{n}", {loop.var: Const(n)}) for n in numbers]
+        return _fuse([simplify_block(one) for one in copies])
 
     return at_loops(block, var, change)
 
 
-def _jam(loop: For, base: Expr, numbers: range) -> Block:
-    """As many iterations from `base` on as there are numbers to tell their registers apart by."""
-    copies = [
-        copy(loop.body, "" if numbers == range(1) else f"_{number}", {loop.var: Binary("add", base, Const(k))})
-        for k, number in enumerate(numbers)
-    ]
-    return _fuse([simplify_block(one) for one in copies])
+def register_block(block: Block, var: str, factor: int) -> Block:
+    """`factor` iterations of a parallel loop at once, each with registers of its own, sharing the loops inside."""
+    return simplify_block(jam(tile(block, var, factor), f"{var}_i"))
 
 
 def _fuse(copies: list[Block]) -> Block:
@@ -181,18 +199,6 @@ def unroll(block: Block, var: str, factor: int | None = None, most: int = 64) ->
     return at_loops(block, var, change)
 
 
-def interchange(block: Block, outer: str, inner: str) -> Block:
-    """Swaps two perfectly nested parallel loops; legal because neither order matters."""
-
-    def change(loop: For) -> Block:
-        (nested,) = loop.body if len(loop.body) == 1 else (None,)
-        if not isinstance(nested, For) or nested.var != inner or not (loop.parallel and nested.parallel):
-            raise CompilerBug(f"loops {outer} and {inner} are not a perfect nest of parallel loops")
-        return (replace(nested, body=(replace(loop, body=nested.body),)),)
-
-    return at_loops(block, outer, change)
-
-
 def specialise(block: Block, var: str, cases: Mapping[str, tuple[int, int]]) -> Block:
     """Splits the body of the loop over `var` into the inside of a box and the rest, each simplified for itself.
 
@@ -215,11 +221,3 @@ def specialise(block: Block, var: str, cases: Mapping[str, tuple[int, int]]) -> 
         return (replace(loop, body=(If(cond, loop.body, loop.body),)),)
 
     return at_loops(block, var, change)
-
-
-def substitute_loop(block: Block, var: str, value: Expr) -> Block:
-    """The body of the loop over `var` for one value of it."""
-    return at_loops(block, var, lambda loop: substitute(loop.body, {var: value}))
-
-
-TRUE = Const(1, DType.BOOL)

@@ -8,7 +8,7 @@ one run of the interpreter decides it for every input.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.compiler.loops import (
     ARITHMETIC,
@@ -47,6 +47,7 @@ class Scope:
     ranges: dict[str, Range]
     registers: frozenset[Buffer]
     inside_parallel: bool = False
+    reached: bool = True  # False inside a loop that never runs
 
 
 def verify(program: Program, stage: str, features: frozenset[str] = frozenset()) -> Program:
@@ -90,19 +91,20 @@ class _Verifier:
             elif isinstance(s, If):
                 self.expr(s.cond, scope)
                 self.rule(s.cond.dtype is DType.BOOL, "a condition that is not a bool", s.cond)
-                then = Scope(scope.names, assume(s.cond, scope.ranges), scope.registers, scope.inside_parallel)
-                self.block(s.then, then)
+                self.block(s.then, replace(scope, ranges=assume(s.cond, scope.ranges)))
                 self.block(s.orelse, scope)
             elif isinstance(s, Alloc):
                 self.buffer(s.buffer)
                 self.rule(s.buffer.space == "register", "an Alloc of something else than a register", s)
                 self.name(s.buffer.name, scope)
-                scope = Scope(scope.names, scope.ranges, scope.registers | {s.buffer}, scope.inside_parallel)
+                scope = replace(scope, registers=scope.registers | {s.buffer})
             elif isinstance(s, Let):
                 self.expr(s.value, scope)
                 self.name(s.name, scope)
-                names = {**scope.names, s.name: s.value.dtype}
-                scope = Scope(names, scope.ranges, scope.registers, scope.inside_parallel)
+                ranges = scope.ranges
+                if s.value.dtype.is_integer:
+                    ranges = {**ranges, s.name: interval(s.value, ranges)}
+                scope = replace(scope, names={**scope.names, s.name: s.value.dtype}, ranges=ranges)
             elif isinstance(s, Store):
                 self.store(s, scope)
 
@@ -117,9 +119,15 @@ class _Verifier:
         for bound in (s.start, s.stop):
             self.expr(bound, scope)
             self.rule(bound.dtype is DType.I32, "a loop bound that is not int32", bound)
-        ranges = {**scope.ranges, s.var: loop_range(s, scope.ranges)}
-        names = {**scope.names, s.var: DType.I32}
-        self.block(s.body, Scope(names, ranges, scope.registers, scope.inside_parallel or s.parallel))
+        low, high = loop_range(s, scope.ranges)
+        inside = replace(
+            scope,
+            names={**scope.names, s.var: DType.I32},
+            ranges={**scope.ranges, s.var: (low, high)},
+            inside_parallel=scope.inside_parallel or s.parallel,
+            reached=scope.reached and low <= high,
+        )
+        self.block(s.body, inside)
 
     def store(self, s: Store, scope: Scope) -> None:
         self.rule(s.buffer.space in ("output", "register"), "a store into read-only memory", s)
@@ -135,7 +143,10 @@ class _Verifier:
             self.rule(node.dtype is DType.I32, "an index that is not int32", node)
             self.expr(node, scope)
             low, high = interval(node, scope.ranges)
-            self.rule(low < size and high >= 0, f"an index that is never inside 0 … {size - 1} of {buffer.name}", node)
+            inside = low < size and high >= 0
+            self.rule(
+                inside or not scope.reached, f"an index that is never inside 0 … {size - 1} of {buffer.name}", node
+            )
 
     def expr(self, node: Expr, scope: Scope) -> None:
         for n in walk_expr(node):
