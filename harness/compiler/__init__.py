@@ -7,9 +7,10 @@ from pathlib import Path
 
 from harness.board import Target
 from harness.compiler.csource import CSource
-from harness.compiler.frontends import load_model
+from harness.compiler.frontends import read_model
 from harness.compiler.pipeline import compile_graph
 from harness.compiler.proofs import ProofStore
+from harness.compiler.source_cache import SourceCache
 from harness.errors import BadInput
 from harness.resources import cache_dir
 
@@ -18,10 +19,17 @@ def compile_model(path: Path | str, target: Target, *, check: bool = True) -> CS
     """The model at `path` as C for `target`.
 
     Raises ModelError for a file that cannot be used. With `check`, the interpreter proves every schedule equal to the
-    plain loops it was made from; what it has proved before it remembers in the user's cache.
+    plain loops it was made from; what it has compiled and proved before it remembers in the user's cache.
     """
-    proofs = ProofStore(cache_dir() / "proofs") if check else None
-    return compile_graph(load_model(Path(path)), target, check=check, proofs=proofs)
+    graph, model = read_model(Path(path))
+    if not check:
+        return compile_graph(graph, target, check=False)
+    compiled = SourceCache(cache_dir() / "sources")
+    source = compiled.load(model, graph, target)
+    if source is None:
+        source = compile_graph(graph, target, proofs=ProofStore(cache_dir() / "proofs"))
+        compiled.save(model, source)
+    return source
 
 
 def load_sources(path: Path | str, directory: Path | str, target: Target) -> CSource:
@@ -31,7 +39,7 @@ def load_sources(path: Path | str, directory: Path | str, target: Target) -> CSo
     model, for another core or by another version of the compiler, so that the map would not fit.
     """
     root = Path(directory)
-    source = compile_model(path, target, check=False)
+    source = compile_model(path, target)
     if not root.is_dir():
         raise BadInput("is not a directory", where=str(root), hint="Make it with `harness compile MODEL -o DIR`.")
     missing = sorted(name for name in source.files if not (root / name).is_file())

@@ -54,6 +54,11 @@ class Tensor:
     data: np.ndarray | None = None  # read-only array of `shape` and `dtype` when the tensor is constant
 
     @property
+    def label(self) -> str:
+        """The name without what it was fused from: TFLite joins those names by semicolons, the tensor's own first."""
+        return self.name.partition(";")[0] or self.name
+
+    @property
     def elements(self) -> int:
         return int(np.prod(self.shape, dtype=np.int64))
 

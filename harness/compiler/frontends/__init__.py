@@ -36,6 +36,11 @@ _LOOKALIKES = (
 
 def load_model(path: str | os.PathLike[str]) -> Graph:
     """Reads a model file. Raises `ModelError` for one that cannot be read, is of no known format, or is malformed."""
+    return read_model(path)[0]
+
+
+def read_model(path: str | os.PathLike[str]) -> tuple[Graph, bytes]:
+    """As `load_model`, with the bytes the graph was read from."""
     path = Path(path)
     name = os.fsencode(path.name).decode("utf-8", "backslashreplace")
     try:
@@ -45,7 +50,7 @@ def load_model(path: str | os.PathLike[str]) -> Graph:
             data = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise ModelError(f"cannot be read: {error.strerror}", where=_shown(path)) from error
-    return parse_model(data, name)
+    return parse_model(data, name), data
 
 
 def parse_model(data: bytes, name: str) -> Graph:

@@ -1,0 +1,82 @@
+"""Keeps compiled sources between runs: a model that was compiled before, by this very compiler, is only read back.
+
+An entry is a JSON file named after a digest of the model's bytes, the target and every file of the compiler. A missing,
+damaged or unwritable entry costs a compilation and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from harness.board import Target
+from harness.compiler.csource import CSource, Layer, Placement
+from harness.compiler.graph import Graph
+
+_LAYERS = TypeAdapter(tuple[Layer, ...])
+
+
+@dataclass(frozen=True)
+class SourceCache:
+    folder: Path
+
+    def load(self, model: bytes, graph: Graph, target: Target) -> CSource | None:
+        """The source of `graph`, which was read from `model`, or None."""
+        try:
+            entry = json.loads(self._path(model, graph.name, target).read_text(encoding="utf-8"))
+            return CSource(
+                name=graph.name,
+                target=target,
+                graph=graph,
+                files={str(name): str(text) for name, text in entry["files"].items()},
+                layers=_LAYERS.validate_python(entry["layers"]),
+                placements={int(tensor): Placement(*place) for tensor, place in entry["placements"].items()},
+                arena_bytes=int(entry["arena_bytes"]),
+                arena_lower_bound=int(entry["arena_lower_bound"]),
+                constant_bytes=int(entry["constant_bytes"]),
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+    def save(self, model: bytes, source: CSource) -> None:
+        entry = {
+            "files": dict(source.files),
+            "layers": [asdict(layer) for layer in source.layers],
+            "placements": {tensor: [p.offset, p.bytes] for tensor, p in source.placements.items()},
+            "arena_bytes": source.arena_bytes,
+            "arena_lower_bound": source.arena_lower_bound,
+            "constant_bytes": source.constant_bytes,
+        }
+        path = self._path(model, source.name, source.target)
+        with suppress(OSError):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            handle, temporary = tempfile.mkstemp(dir=self.folder)
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump(entry, file)
+            os.replace(temporary, path)  # a reader sees the whole entry or none
+
+    def _path(self, model: bytes, name: str, target: Target) -> Path:
+        wanted = f"{name} {target.core} {sorted(target.features)}"
+        digest = hashlib.sha256(model)
+        digest.update(wanted.encode("utf-8", "backslashreplace"))
+        digest.update(_compiler().encode())
+        return self.folder / f"{digest.hexdigest()}.json"
+
+
+@cache
+def _compiler() -> str:
+    """Digest of the compiler itself: all of its source, and the element types it knows."""
+    root = Path(__file__).resolve().parent
+    digest = hashlib.sha256()
+    for path in (root.parent / "dtypes.py", *sorted(root.rglob("*.py"))):
+        digest.update(path.relative_to(root.parent).as_posix().encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
