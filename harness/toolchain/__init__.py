@@ -1,0 +1,1 @@
+"""The C compiler as the harness uses it: finding it, running it, and reading what it left behind."""
