@@ -94,11 +94,17 @@ def test_reshapes_cost_no_layer_and_every_operator_has_one(net: str) -> None:
         assert set(layer.outputs) <= made
 
 
-def test_a_model_that_only_reshapes_copies() -> None:
+@pytest.mark.parametrize("shapes", [((2, 3),), ((2, 3), (3, 2)), ((2, 3), (3, 2), (6,))])
+def test_a_model_that_only_reshapes_copies_once(shapes: tuple[tuple[int, ...], ...]) -> None:
     net = Net(0)
-    net.reshape(net.input((1, 6)), (2, 3))
-    (layer,) = compile_graph(graph_of(net), M3).layers
+    x = net.input((1, 6))
+    for shape in shapes:
+        x = net.reshape(x, shape)
+    source = compile_graph(graph_of(net), M3)
+    (layer,) = source.layers
     assert layer.op == "RESHAPE"
+    assert layer.ops == tuple(range(len(shapes)))
+    assert source.placements[layer.inputs[0]] != source.placements[layer.outputs[0]]
 
 
 def test_constants_are_computed_when_compiling() -> None:

@@ -22,9 +22,9 @@ class FoldViews:
     name: str = "fold-views"
 
     def run(self, graph: Graph) -> Graph:
-        for op in graph.ops:
-            if op.kind in VIEWS:
-                graph = _fold(graph, op)
+        for outputs in [op.outputs for op in graph.ops if op.kind in VIEWS]:
+            # Looked up anew each time: folding one view may have added to the sources of the next.
+            graph = _fold(graph, next(op for op in graph.ops if op.outputs == outputs))
         return graph
 
 
