@@ -1,0 +1,102 @@
+"""What all commands share: -v, --json, and one message for whatever goes wrong."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from harness.errors import BadInput, HarnessError, InfrastructureError
+from harness.report.text import printable_lines
+
+SIGNALLED = 128  # plus the signal's number: how shells give the status of a program that a signal ended
+INTERRUPTED = SIGNALLED + 2
+_WIDTH = 120  # characters, where the output is no terminal
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Rich would exit with 1, which means a mismatch; `main` knows better."""
+        raise BrokenPipeError
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where a command's words go. With `--json -` standard output has the JSON and nothing else."""
+
+    json: str | None  # a file's name, "-" for standard output, None: no JSON is asked for
+    verbose: bool
+
+    @functools.cached_property
+    def console(self) -> Console:
+        on_errors = self.json == "-"
+        console = _Console(stderr=on_errors, highlight=False)
+        return console if console.is_terminal else _Console(stderr=on_errors, highlight=False, width=_WIDTH)
+
+    def write(self, result: dict[str, Any]) -> None:
+        """Write the JSON if it was asked for. BadInput when the file cannot be written."""
+        if self.json is None:
+            return
+        text = json.dumps(result, indent=2, allow_nan=False) + "\n"
+        if self.json == "-":
+            sys.stdout.write(text)
+            sys.stdout.flush()
+            return
+        try:
+            Path(self.json).write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise BadInput(f"the JSON cannot be written: {error.strerror}", where=self.json) from error
+
+
+def common(function: Callable[..., int]) -> Callable[..., int]:
+    """Adds -v and --json to a command that takes an `Output` first and returns its exit status."""
+
+    @click.option("-v", "--verbose", is_flag=True, help="Say more; with an error also where in the harness it arose.")
+    @click.option(
+        "--json", "json_file", metavar="FILE|-", callback=_place, help="Write the result as JSON; - is standard output."
+    )
+    @functools.wraps(function)
+    def command(*, verbose: bool, json_file: str | None, **options: Any) -> int:
+        out = Output(json_file, verbose)
+        try:
+            return function(out, **options)
+        except HarnessError as error:
+            if verbose:
+                traceback.print_exc()
+            complain(str(error))
+            out.write(_as_json(error))
+            return int(error.exit_code)
+        except KeyboardInterrupt:
+            complain("interrupted")
+            return INTERRUPTED
+
+    return command
+
+
+def complain(message: str) -> None:
+    """One message on standard error."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print(Text("error: ", style="bold red").append(printable_lines(message), style="default"))
+
+
+def _as_json(error: HarnessError) -> dict[str, Any]:
+    """Bad input has no verdict: nothing was run."""
+    verdict = "infrastructure" if isinstance(error, InfrastructureError) else None
+    kind = type(error).__name__
+    return {"verdict": verdict, "error": {"kind": kind, "what": error.what, "where": error.where, "hint": error.hint}}
+
+
+def _place(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Refuse a file that could never be written before anything is run for its sake."""
+    if value not in (None, "-") and not Path(value).resolve().parent.is_dir():
+        raise click.BadParameter(f"the folder of {value} does not exist", context, parameter)
+    return value

@@ -1,0 +1,303 @@
+"""The command line as a user meets it: a process, its two streams and its exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+import harness
+from tests.edited_sources import FLIP, READ_NOWHERE, SPIN, four_layers, insert, sources
+from tests.models import Net
+
+ROOT = Path(harness.__file__).resolve().parent.parent
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache that begins empty."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def run(tmp_path: Path, cache: Path) -> Run:
+    """run(*arguments) in an empty folder."""
+
+    def call(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+        variables = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(cache), **environment}
+        return subprocess.run(
+            [sys.executable, "-m", "harness", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env=variables,
+            timeout=120,
+        )
+
+    return call
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    net = Net(seed=1)
+    net.softmax(net.fully_connected(net.input((1, 8)), 4))
+    path = tmp_path / "tiny.tflite"
+    path.write_bytes(net.build())
+    return path
+
+
+@pytest.mark.parametrize("command", [[], ["verify"], ["compile"], ["boards"], ["doctor"], ["demo"]])
+def test_every_command_explains_itself(run: Run, command: list[str]) -> None:
+    done = run(*command, "--help")
+    assert done.returncode == 0
+    assert "Usage: harness" in done.stdout
+    assert done.stderr == ""
+    if command:
+        assert "--verbose" in done.stdout
+        assert "--json" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["verfy", "x"],
+        ["verify"],
+        ["verify", "x.tflite", "--samples", "0"],
+        ["verify", "x.tflite", "--samples", "many"],
+        ["verify", "x.tflite", "--timeout", "0"],
+        ["compile", "x.tflite"],
+        ["verify", "x.tflite", "--json", "no/such/folder/report.json"],
+    ],
+)
+def test_usage_errors(run: Run, arguments: list[str]) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert "Usage" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["verify", "missing.tflite"], ["missing.tflite", "no such file"]),
+        (["verify", "empty.tflite"], ["empty.tflite", "empty"]),
+        (["verify", "text.tflite"], ["text.tflite", "not a model"]),
+        (["verify", "tiny.tflite", "--board", "qemu_cortex_m9"], ["qemu_cortex_m9", "qemu_cortex_m3"]),
+        (["verify", "tiny.tflite", "--board", "./mine.toml"], ["mine.toml", "no such board file"]),
+        (["verify", "tiny.tflite", "--inputs", "missing.npz"], ["missing.npz", "no such file"]),
+        (["verify", "tiny.tflite", "--inputs", "text.tflite"], ["text.tflite", ".npz"]),
+        (["verify", "tiny.tflite", "--oracle", "onnx"], ["onnx", "tflite-ref"]),
+        (["verify", "tiny.tflite", "--sources", "nowhere"], ["nowhere"]),
+        (["verify", "tiny.tflite", "--artifacts", "text.tflite"], ["text.tflite", "cannot write"]),
+        (["compile", "text.tflite", "-o", "out"], ["text.tflite"]),
+        (["compile", "tiny.tflite", "-o", "text.tflite"], ["text.tflite", "cannot write"]),
+        (["compile", "tiny.tflite", "-o", "out", "--target", "z80"], ["z80", "cortex-m3"]),
+    ],
+)
+def test_bad_input_is_one_message(run: Run, model: Path, arguments: list[str], words: list[str]) -> None:
+    (model.parent / "empty.tflite").write_bytes(b"")
+    (model.parent / "text.tflite").write_bytes(b"this is no model at all")
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in done.stderr
+
+
+def test_verbose_shows_where_an_error_arose(run: Run) -> None:
+    done = run("verify", "missing.tflite", "-v")
+    assert done.returncode == 2
+    assert "Traceback (most recent call last)" in done.stderr
+    assert done.stderr.count("error: ") == 1
+
+
+def test_an_error_as_json(run: Run) -> None:
+    done = run("verify", "missing.tflite", "--json", "-")
+    assert done.returncode == 2
+    found = json.loads(done.stdout)
+    assert found["verdict"] is None
+    assert "missing.tflite" in found["error"]["where"]
+
+
+def test_names_cannot_reach_the_terminal(run: Run) -> None:
+    done = run("verify", "\x1b[31m[bold]\u202eevil\n.tflite")
+    assert done.returncode == 2
+    assert "\x1b" not in done.stderr
+    assert "\u202e" not in done.stderr
+    assert r"\x1b[31m[bold]\u202eevil" in done.stderr
+
+
+def test_compile_writes_the_sources(run: Run, model: Path) -> None:
+    done = run("compile", model, "-o", "out", "--target", "cortex-m4", "--json", "-")
+    assert done.returncode == 0
+    assert "softmax_1" in done.stderr
+    found = json.loads(done.stdout)
+    assert found["target"] == "cortex-m4"
+    assert [layer["op"] for layer in found["layers"]] == ["FULLY_CONNECTED", "SOFTMAX"]
+    out = model.parent / "out"
+    assert all((out / name).is_file() for name in found["files"])
+    assert (out / found["layers"][1]["file"]).read_text().count("softmax_1") > 0
+    assert run("compile", model, "-o", "out", "--target", "cortex-m4").returncode == 0
+
+
+def test_compile_does_not_lose_edits(run: Run, model: Path) -> None:
+    run("compile", model, "-o", "out")
+    (model.parent / "out" / "model.c").write_text("/* mine */")
+    done = run("compile", model, "-o", "out")
+    assert done.returncode == 2
+    assert "model.c" in done.stderr
+    assert "--force" in done.stderr
+    assert run("compile", model, "-o", "out", "--force").returncode == 0
+
+
+def test_boards(run: Run) -> None:
+    done = run("boards", "--json", "boards.json")
+    assert done.returncode == 0
+    assert "qemu_cortex_m3" in done.stdout
+    assert "mps2-an385" in done.stdout
+
+
+def test_boards_as_json_say_what_is_missing(run: Run) -> None:
+    here = {board["name"]: board for board in json.loads(run("boards", "--json", "-").stdout)["boards"]}
+    assert (here["qemu_cortex_m0"]["flash_bytes"], here["qemu_cortex_m0"]["ram_bytes"]) == (256 << 10, 16 << 10)
+    nowhere = {
+        board["name"]: board for board in json.loads(run("boards", "--json", "-", PATH="/nowhere").stdout)["boards"]
+    }
+    assert nowhere["qemu_cortex_m3"]["runs_here"] is False
+    assert "qemu-system-arm" in nowhere["qemu_cortex_m3"]["missing"]
+    assert nowhere["host"]["missing"] == ["gcc"]
+
+
+def test_a_reader_that_stops_reading_is_no_verdict() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "harness", "boards"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    _, complaint = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGPIPE
+    assert complaint == b""
+
+
+# ---- verify ------------------------------------------------------------------------------------------------------
+
+BOARD = "qemu_cortex_m3"
+
+
+@pytest.fixture
+def edited(tmp_path: Path) -> Callable[[int, str], Path]:
+    """edited(layer, statement): a folder `c` beside four.tflite whose layer begins with that statement."""
+    model = four_layers(tmp_path / "four.tflite")
+
+    def make(layer: int, statement: str) -> Path:
+        insert(sources(model, tmp_path / "c", BOARD), tmp_path / "c", layer, statement, at_end=statement == FLIP)
+        return model
+
+    return make
+
+
+def test_verify_matches(run: Run, model: Path) -> None:
+    done = run("verify", model, "--board", BOARD, "--samples", "2", "-v")
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert "match: tiny.tflite on qemu_cortex_m3 against tflite-ref, 2 samples; 0 of 8 elements differ" in done.stdout
+    assert "lower bound" in done.stdout
+    assert "seconds: load" in done.stdout
+
+
+def test_json_alone_on_standard_output(run: Run, model: Path) -> None:
+    done = run("verify", model, "--json", "-")
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["verdict"], found["board"]) == (0, "match", "qemu_cortex_m3")
+    assert "match: tiny.tflite" in done.stderr
+
+
+def test_json_in_a_file_beside_the_report(run: Run, model: Path) -> None:
+    done = run("verify", model, "--json", "report.json")
+    assert "match: tiny.tflite" in done.stdout
+    assert json.loads((model.parent / "report.json").read_text())["verdict"] == "match"
+
+
+def test_a_mismatch(run: Run, edited: Callable[[int, str], Path]) -> None:
+    done = run("verify", edited(1, FLIP), "--sources", "c", "--json", "report.json")
+    assert done.returncode == 1
+    report = json.loads((Path(done.args[4]).parent / "report.json").read_text())
+    assert [layer["status"] for layer in report["layers"]][:2] == ["match", "local"]
+    assert "wrong by itself: layer 1 (depthwise_conv2d_1)" in done.stdout
+    kept = Path(report["artifacts"])
+    assert {"firmware.elf", "report.json", "uart.log", "transcript.jsonl", "inputs.npz"} <= set(os.listdir(kept))
+    assert report["rerun"] in done.stdout
+
+
+def test_a_crash(run: Run, edited: Callable[[int, str], Path]) -> None:
+    done = run("verify", edited(1, READ_NOWHERE), "--sources", "c", "--json", "-")
+    assert done.returncode == 3
+    assert json.loads(done.stdout)["verdict"] == "crash"
+    for words in ("Traceback (most recent call first):", "layer 1 of 4, DEPTHWISE_CONV_2D", "0x60000000", "main.c"):
+        assert words in done.stderr
+    assert "Traceback (most recent call last)" not in done.stderr
+
+
+def test_a_timeout(run: Run, edited: Callable[[int, str], Path]) -> None:
+    done = run("verify", edited(0, SPIN), "--sources", "c", "--timeout", "1")
+    assert done.returncode == 4
+    assert "timeout: four.tflite" in done.stdout
+    assert "000_conv2d_0.c" in done.stdout
+
+
+@pytest.mark.parametrize("missing", ["arm-none-eabi-gcc", "qemu-system-arm"])
+def test_no_toolchain_no_emulator(run: Run, model: Path, tmp_path: Path, missing: str) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for folder in os.environ["PATH"].split(os.pathsep):
+        for program in Path(folder).glob("*"):
+            if program.name.startswith(("arm-none-eabi-", "qemu-system-arm")) and program.name != missing:
+                link = tools / program.name
+                link.exists() or link.symlink_to(program)
+    done = run("verify", model, "--json", "-", PATH=str(tools), XDG_CACHE_HOME=str(tmp_path / "cache"))
+    assert done.returncode == 5
+    assert json.loads(done.stdout)["verdict"] == "infrastructure"
+    assert missing in done.stderr
+    assert "apt" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_leaves_nothing(
+    edited: Callable[[int, str], Path], tmp_path: Path, number: signal.Signals, status: int
+) -> None:
+    (tmp_path / "tmp").mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path / "tmp")}
+    command = [sys.executable, "-m", "harness", "verify", str(edited(0, SPIN)), "--sources", "c"]
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    started = wait_for_emulator(process)
+    process.send_signal(number)
+    process.communicate(timeout=30)
+    assert process.returncode == status
+    assert [other for other in started if other.is_running() and other.status() != psutil.STATUS_ZOMBIE] == []
+    assert os.listdir(tmp_path / "tmp") == []
+
+
+def wait_for_emulator(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """All descendants of `process`, once QEMU is among them."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        found = psutil.Process(process.pid).children(recursive=True)
+        if any("qemu" in child.name() for child in found):
+            return found
+    raise AssertionError("no emulator was started")
