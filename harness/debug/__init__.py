@@ -1,0 +1,1 @@
+"""Finding out what went wrong: which layer computes something else, and why a target stopped."""

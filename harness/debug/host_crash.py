@@ -1,0 +1,71 @@
+"""Crashes of firmware that runs as a process of this computer: a sanitizer has already unwound and symbolised them."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+
+from harness.compiler.csource import Layer
+from harness.debug.crash import Crash, Frame
+from harness.debug.layers import LayerMap
+from harness.debug.places import NULL_PAGE
+from harness.debug.source_files import SourceFiles
+from harness.runners.sanitizer import SanitizerFrame, SanitizerReport
+
+_TOOLS = {"undefined-behaviour": "UndefinedBehaviorSanitizer"}
+_ASKED = "ABRT"  # the report of a program that was told to end and say where it is: a timeout
+_RUNTIME = ("__asan", "__ubsan", "__interceptor", "__sanitizer", "__GI_", "__libc_start", "_start")
+
+
+def explain_report(
+    report: SanitizerReport, layers: LayerMap, noted_layer: int | None = None, files: SourceFiles | None = None
+) -> Crash:
+    """The crash in a sanitizer's report; `noted_layer` is the layer the firmware last said it ran."""
+    files = files or SourceFiles()
+    asked = report.kind == _ASKED
+    trace = [frame for frame in report.frames if not frame.function.startswith(_RUNTIME)]
+    frames = [_frame(frame, layers, files, first=index == 0) for index, frame in enumerate(trace)]
+    if not asked:
+        address = f", address 0x{report.address:x}" if report.address is not None else ""
+        fault = f"{report.kind}{address}"
+        frames.insert(0, Frame(_TOOLS.get(report.kind, "AddressSanitizer"), None, None, "pc", None, label=fault))
+    layer = layers.number(next((f.layer for f in frames if f.layer is not None), noted_layer))
+    title = "stopped from outside while running" if asked else report.sentence.rstrip(".")
+    return Crash(
+        kind=_kind(report),
+        sentence=f"{title[:1].upper()}{title[1:]}{_where(frames, asked)}{_running(layers, layer)}.",
+        address=None if asked else report.address,
+        layer=layer.index if layer is not None else noted_layer,
+        frames=tuple(frames),
+        registers=report.registers,
+        title=title,
+    )
+
+
+def _kind(report: SanitizerReport) -> str:
+    if report.kind == _ASKED:
+        return "halted"
+    if report.address is not None and report.address < NULL_PAGE:
+        return "null_pointer"
+    return report.kind.lower().replace("-", "_")
+
+
+def _where(frames: list[Frame], asked: bool) -> str:
+    at = next(iter(frames if asked else frames[1:]), None)
+    return "" if at is None else f" in {at.function}" + (f" at {at.place}" if at.place else "")
+
+
+def _running(layers: LayerMap, layer: Layer | None) -> str:
+    return "" if layer is None else f", {layers.label(layer)}"
+
+
+def _frame(frame: SanitizerFrame, layers: LayerMap, files: SourceFiles, first: bool) -> Frame:
+    layer = layers.of(frame.function, frame.file)
+    return Frame(
+        frame.function if frame.function != "?" else PurePath(frame.file or "?").name,
+        files.openable(frame.file) if frame.file else None,
+        frame.line,
+        "pc" if first else "cfi",
+        frame.pc or None,
+        label=layers.label(layer) if layer is not None else "",
+        layer=layer.index if layer is not None else None,
+    )

@@ -1,0 +1,121 @@
+"""What lies at an address: a tensor, a variable, the stack, code, or nothing of this firmware."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from harness.compiler.csource import CSource, Layer
+from harness.debug.image import Image
+
+NULL_PAGE = 256  # bytes; the offsets that a field of a structure at NULL usually has
+_BEYOND = 4096  # bytes past the arena or below the stack that are still told as a distance from it
+
+# names the firmware stub gives to its memory
+ARENA = "harness_arena"
+STACK_GUARD = "harness_stack_guard"  # lowest of the bytes below the stack that nothing may touch
+STACK_BOTTOM, STACK_TOP = "harness_stack_bottom", "harness_stack_top"
+
+# the architecture's memory map (DDI 0403E B3.1)
+_REGIONS = (
+    (0x20000000, "code region"),
+    (0x40000000, "on-chip RAM region"),
+    (0x60000000, "peripheral region"),
+    (0xA0000000, "external RAM region"),
+    (0xE0000000, "external device region"),
+    (0x100000000, "system region"),
+)
+
+
+@dataclass(frozen=True)
+class Place:
+    """`text` continues a sentence after an address: "…, in the arena …". `kind` is one of null_page, arena, past_arena,
+    stack, stack_guard, below_stack, code, constant, variable, section, peripheral, unmapped."""
+
+    kind: str
+    text: str
+
+
+class AddressMap:
+    """The places of one firmware. `source` adds the tensors in the arena, `layer` the layer whose tensors go first."""
+
+    def __init__(self, image: Image, source: CSource | None = None, layer: Layer | None = None) -> None:
+        self._image = image
+        self._source = source
+        self._layer = layer
+        arena = image.symbol(ARENA)
+        self._arena = arena if arena is not None and arena.size else None
+        bottom, top = image.symbol(STACK_BOTTOM), image.symbol(STACK_TOP)
+        self.stack = (bottom.address, top.address) if bottom and top and bottom.address < top.address else None
+
+    def at(self, address: int) -> Place:
+        return next(self._places(address))
+
+    def below_stack(self, pointer: int) -> int:
+        """How many bytes a stack pointer has run past the end of the stack; 0 when it has not or no stack is known."""
+        if self.stack is None:
+            return 0
+        distance = self.stack[0] - pointer
+        return distance if 0 < distance <= _BEYOND else 0
+
+    def _places(self, address: int) -> Iterator[Place]:
+        if address < NULL_PAGE:
+            yield Place("null_page", "in the null page")
+        if self._arena is not None and self._arena.covers(address):
+            yield Place("arena", f"in the arena{self._tensor(address - self._arena.address)}")
+        if self.stack is not None:
+            bottom, top = self.stack
+            if bottom <= address < top:
+                yield Place(
+                    "stack", f"in the stack of {_bytes(top - bottom)}, {_bytes(address - bottom)} above its end"
+                )
+            guard = self._image.symbol(STACK_GUARD)
+            if guard is not None and guard.address <= address < bottom:
+                yield Place("stack_guard", f"in the guard at the end of the stack of {_bytes(top - bottom)}")
+            if below := self.below_stack(address):
+                yield Place("below_stack", f"{_bytes(below)} past the end of the stack of {_bytes(top - bottom)}")
+        yield from self._of_the_file(address)
+        if self._arena is not None and (past := address - self._arena.address - self._arena.size) in range(_BEYOND):
+            yield Place("past_arena", f"{_bytes(past)} past the end of the arena of {_bytes(self._arena.size)}")
+        region = next((name for end, name in _REGIONS if address < end), "address space")
+        kind = "peripheral" if region == "peripheral region" else "unmapped"
+        yield Place(kind, f"where this firmware has nothing ({region})")
+
+    def _of_the_file(self, address: int) -> Iterator[Place]:
+        variable = self._image.object_at(address)
+        section = self._image.section_at(address)
+        if variable is not None:
+            what = "constant" if section is not None and not section.writable else "variable"
+            yield Place(what, f"in the {what} {variable.name}, {_bytes(address - variable.address)} from its start")
+        if section is not None and section.executable:
+            function = self._image.function_at(address)
+            yield Place("code", f"in the code of {function.name}" if function else f"in the code ({section.name})")
+        if section is not None:
+            yield Place("section", f"in {section.name}")
+
+    def _tensor(self, offset: int) -> str:
+        """Which tensor lies at `offset` in the arena: of several that take turns there one of the running layer's."""
+        if self._source is None:
+            return f", {_bytes(offset)} from its start"
+        here = [t for t, place in self._source.placements.items() if 0 <= offset - place.offset < place.bytes]
+        layer = self._layer
+        near = [t for t in here if layer is not None and t in (*layer.outputs, *layer.inputs)]
+        if not near and not here:
+            return f", {_bytes(offset)} from its start, between tensors"
+        tensor = (near or here)[0]
+        info = self._source.graph.tensors[tensor] if tensor < len(self._source.graph.tensors) else None
+        if info is None:
+            return f", in tensor {tensor}"
+        element = (offset - self._source.placements[tensor].offset) // info.dtype.bytes
+        return f", element {element} of {info.elements} of tensor {tensor} {quoted(info.name)}"
+
+
+def _bytes(count: int) -> str:
+    return f"{count} byte" + ("" if count == 1 else "s")
+
+
+def quoted(name: str, longest: int = 80) -> str:
+    """A name out of a model file, fit for one line of a terminal: nothing in it can end the quotes or the line."""
+    shown = name if len(name) <= longest else name[: longest - 1] + "…"
+    safe = (c if c.isprintable() and c not in '"\\' else c.encode("unicode_escape").decode() for c in shown)
+    return '"' + "".join('\\"' if c == '"' else c for c in safe) + '"'

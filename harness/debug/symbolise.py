@@ -1,0 +1,127 @@
+"""From an address to function, file and line, through every function inlined there.
+
+DWARF is read lazily: the compilation unit around an address when that address is first asked for. Code without debug
+information (a C library, hand-written assembly) still gets the name of its ELF symbol.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from harness.debug.dwarf_lines import Line, LineTable
+from harness.debug.dwarf_scopes import Range, Scope, ScopeReader, covering
+from harness.debug.image import MALFORMED, Image
+from harness.debug.source_files import SourceFiles
+
+
+@dataclass(frozen=True)
+class Place:
+    """One function at an address. `inlined`: the compiler merged its code into the next outer one."""
+
+    function: str | None
+    file: str | None
+    line: int | None
+    inlined: bool = False
+
+
+class _Unit:
+    """One compilation unit; each part of it is parsed when it is first needed."""
+
+    def __init__(self, image: Image, unit: Any) -> None:
+        self._image = image
+        self._unit = unit
+        self._reader = ScopeReader(image, unit)
+
+    @cached_property
+    def ranges(self) -> tuple[Range, ...]:
+        top = self._unit.get_top_DIE()
+        return self._reader.ranges(top) or tuple(self.lines.spans)
+
+    @cached_property
+    def lines(self) -> LineTable:
+        assert self._image.dwarf is not None
+        folder = self._unit.get_top_DIE().attributes.get("DW_AT_comp_dir")
+        program = self._image.dwarf.line_program_for_CU(self._unit)
+        return LineTable(self._image, program, folder.value.decode("utf-8", "replace") if folder else "")
+
+    @cached_property
+    def functions(self) -> list[Scope]:
+        return self._reader.functions()
+
+
+class Symboliser:
+    """Answers for one image, and keeps them. `search` is that of `SourceFiles`."""
+
+    def __init__(self, image: Image, search: Sequence[Path] = ()) -> None:
+        self.image = image
+        self._files = SourceFiles(search)
+        self._known: dict[int, tuple[Place, ...]] = {}
+
+    def at(self, address: int) -> tuple[Place, ...]:
+        """The functions at `address`, innermost first; the last is the one that has code of its own.
+
+        Empty when nothing is known of the address. The Thumb bit is ignored. For a return address pass an address
+        inside the call, `return_address - 1`: the code after the call may belong to another line or function.
+        """
+        address &= ~1
+        if address not in self._known:
+            self._known[address] = self._look_up(address)
+        return self._known[address]
+
+    def _look_up(self, address: int) -> tuple[Place, ...]:
+        if self.image.is_arm and not self.image.is_code(address):
+            return ()
+        symbol = self.image.function_at(address)
+        try:
+            unit = self._unit_at(address)
+            if unit is not None:
+                function = covering(unit.functions, address)
+                line = unit.lines.at(address)
+                if function is not None:
+                    return self._chain(unit, function, address, line)
+                if line is not None:
+                    return (self._place(symbol.name if symbol else None, line),)
+        except MALFORMED:
+            pass  # damaged debug information: the symbol table may still be right
+        return (Place(symbol.name, None, None),) if symbol else ()
+
+    def _chain(self, unit: _Unit, function: Scope, address: int, line: Line | None) -> tuple[Place, ...]:
+        # the line table has the innermost place; each inlined scope says from where it was called, which is the place
+        # in the scope around it
+        places = []
+        for scope in reversed(function.chain(address)):
+            places.append(self._place(scope.name or None, line, scope.inlined))
+            line = Line(address, unit.lines.file(scope.call_file), scope.call_line)
+        return tuple(places)
+
+    def _place(self, function: str | None, line: Line | None, inlined: bool = False) -> Place:
+        if line is None or not line.file:
+            return Place(function, None, None, inlined)
+        return Place(function, self._files.openable(line.file), line.line, inlined)
+
+    def _unit_at(self, address: int) -> _Unit | None:
+        starts, ranges = self._index
+        index = bisect_right(starts, address)
+        # ranges seldom overlap, and then only by what a linker discarded: look back a little and take the closest
+        for low, high, unit in reversed(ranges[max(0, index - 8) : index]):
+            if low <= address < high:
+                return unit
+        return None
+
+    @cached_property
+    def _index(self) -> tuple[list[int], list[tuple[int, int, _Unit]]]:
+        ranges: list[tuple[int, int, _Unit]] = []
+        dwarf = self.image.dwarf
+        try:
+            for compilation in dwarf.iter_CUs() if dwarf is not None else ():
+                unit = _Unit(self.image, compilation)
+                ranges += [(low, high, unit) for low, high in unit.ranges]
+        except MALFORMED:
+            pass  # keep the units before the damage
+        ranges.sort(key=lambda entry: entry[:2])
+        return [low for low, _, _ in ranges], ranges

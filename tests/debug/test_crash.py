@@ -1,0 +1,376 @@
+"""The whole explanation: words, frames, layers, places; and garbage in its stead."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from io import StringIO
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+
+from harness.board import Target
+from harness.compiler.csource import CSource, Layer, Placement
+from harness.compiler.graph import Graph, Tensor
+from harness.cpustate import CpuState, MemorySpan
+from harness.debug.cfi import CallFrames
+from harness.debug.crash import Crash, explain
+from harness.debug.image import Image
+from harness.debug.memory import Memory
+from harness.debug.places import AddressMap, quoted
+from harness.debug.unwind import Unwinder, Via
+from harness.dtypes import DType
+from harness.errors import BadInput, RunnerFailed
+from harness.report.traceback import traceback_text
+from tests.debug import lab
+from tests.debug.conftest import Crashes
+
+HOSTILE = 'in"pw\n*/\x1b[31m\\é'
+
+
+def _source(**names: str) -> CSource:
+    """A model of three layers, of which the second is the crash programs' function `outer`."""
+    tensors = (
+        Tensor("input", (16,), DType.I8),
+        Tensor(names.get("tensor", "block1/pointwise"), (4, 2), DType.I32),
+        Tensor("weights", (4,), DType.I8, data=np.zeros(4, np.int8)),
+        Tensor("output", (8,), DType.I8),
+    )
+    layers = tuple(
+        Layer(index, name, op, (index,), (0,), (output,), f"layers/{index:03}_{name}.c", 1)
+        for index, (name, op, output) in enumerate(
+            [("first", "ADD", 0), ("outer", "CONV_2D", 1), ("last", "SOFTMAX", 3)]
+        )
+    )
+    graph = Graph("model", tensors, (), (0,), (3,), len(tensors))
+    placements = {0: Placement(0, 16), 1: Placement(16, 32), 3: Placement(48, 8)}
+    return CSource("model", Target("cortex-m3", frozenset()), graph, {}, layers, placements, 64, 64, 4)
+
+
+def test_the_traceback_of_a_layer_reads_as_it_should(crashes: Callable[[str, str], Crashes]) -> None:
+    found = crashes("m3", "-O2")
+    crash = explain(found.of("store").state, found.elf, source=_source())
+    number = {name: expected.line for name, expected in zip("poms", lab.scenarios()[0].expected(False), strict=True)}
+    assert crash.lines()[:6] == [
+        "Traceback (most recent call first):",
+        "  #0  BusFault_Handler                 precise data bus fault, address 0x60000000",
+        f"  #1  poke              program.c:{number['p']}",
+        f'  #2  outer             program.c:{number["o"]}   layer 1 of 3, CONV_2D "block1/pointwise"',
+        f"  #3  store             program.c:{number['m']}",
+        f"  #4  main              program.c:{number['s']}",
+    ]
+    assert crash.sentence == (
+        f'Precise data bus fault in poke at program.c:{number["p"]}, layer 1 of 3, CONV_2D "block1/pointwise". A load '
+        "or store touched an address that nothing answers; the program counter is at that instruction. The store went "
+        "to 0x60000000, where this firmware has nothing (external RAM region)."
+    )
+    assert crash.notes == ()
+
+
+def test_the_json_has_what_the_design_names(crashes: Callable[[str, str], Crashes]) -> None:
+    found = crashes("m4", "-O3")
+    crash = explain(found.of("inlined").state, found.elf, source=_source())
+    data = json.loads(json.dumps(crash.to_json(), allow_nan=False))
+    assert data["kind"] == "precise_bus_fault"
+    assert data["address"] == 0x60000000
+    assert data["layer"] is None
+    assert data["frames"][0]["via"] == "pc"
+    assert data["frames"][0]["function"] == "BusFault_Handler"
+    assert [f["function"] for f in data["frames"][1:]] == ["store_word", "store_twice", "inlining", "inlined", "main"]
+    assert [f["inlined"] for f in data["frames"][1:]] == [True, True, False, False, False]
+    assert all(Path(f["file"]).is_file() for f in data["frames"][1:])
+    assert data["registers"]["pc"] != 0
+    assert data["fault_status"]["bfar"] == 0x60000000
+    assert any(text.startswith("BFSR.PRECISERR: ") for text in data["status_bits"])
+
+
+@pytest.mark.parametrize("core", lab.CORES)
+def test_the_handler_that_took_the_fault_is_the_first_row(core: str, crashes: Callable[[str, str], Crashes]) -> None:
+    found = crashes(core, "-Os")
+    expected = {"store": "BusFault_Handler", "misaligned": "UsageFault_Handler", "interrupt": "HardFault_Handler"}
+    for name, handler in expected.items():
+        crash = explain(found.of(name).state, found.elf)
+        assert crash.frames[0].function == (handler if core != "m0" else "HardFault_Handler")
+        assert crash.frames[1].via == "pc"
+
+
+def test_the_layer_comes_from_the_chain_and_from_what_the_firmware_noted(
+    crashes: Callable[[str, str], Crashes],
+) -> None:
+    found = crashes("m3", "-O2")
+    in_layer, outside = found.of("store").state, found.of("inlined").state
+    assert explain(in_layer, found.elf, source=_source()).layer == 1
+    assert explain(in_layer, found.elf, layers=_source().layers).layer == 1
+    assert explain(replace(outside, layer=2), found.elf, source=_source()).layer == 2
+    assert explain(outside, found.elf, source=_source()).layer is None
+    assert explain(replace(in_layer, layer=2), found.elf).layer == 2
+    doubtful = explain(replace(in_layer, layer=2), found.elf, source=_source())
+    assert doubtful.layer == 1
+    assert any("noted layer 2" in note for note in doubtful.notes)
+
+
+def test_a_helper_in_the_file_of_a_layer_belongs_to_it(crashes: Callable[[str, str], Crashes]) -> None:
+    found = crashes("m3", "-O2")
+    layer = replace(_source().layers[1], name="elsewhere", file="firmware/program.c")
+    assert {f.layer for f in explain(found.of("store").state, found.elf, layers=[layer]).frames[1:]} == {1}
+
+
+def test_a_name_out_of_the_model_cannot_break_the_line(crashes: Callable[[str, str], Crashes]) -> None:
+    found = crashes("m3", "-O2")
+    crash = explain(found.of("store").state, found.elf, source=_source(tensor=HOSTILE))
+    for line in (*crash.lines(), crash.sentence):
+        assert line.isprintable()
+    assert quoted(HOSTILE) == '"in\\"pw\\n*/\\x1b[31m\\\\é"'
+    assert len(quoted("x" * 1000)) < 100
+
+
+def test_a_recursion_is_shortened_in_the_table_and_whole_in_the_frames(crashes: Callable[[str, str], Crashes]) -> None:
+    found = crashes("m3", "-O2")
+    crash = explain(found.of("overflow").state, found.elf)
+    assert crash.kind == "stack_overflow"
+    assert sum(f.function == "endless" for f in crash.frames) > 10
+    assert len(crash.rows()) < 10
+    shown = StringIO()
+    Console(file=shown, width=120).print(traceback_text(crash))
+    assert re.search(r"… +\d+ more of endless", shown.getvalue())
+    assert all("guessed" in f.label for f in crash.frames if f.via == "scan")
+
+
+def test_a_record_that_ends_half_way_says_so(crashes: Callable[[str, str], Crashes]) -> None:
+    found = crashes("m3", "-O2")
+    state = found.of("store").state
+    cut = replace(state, memory=(), partial=True)
+    crash = explain(cut, found.elf)
+    assert [f.function for f in crash.frames] == ["BusFault_Handler", "poke", "outer"]  # as far as LR leads
+    assert any("incomplete" in note for note in crash.notes)
+    assert any("may be incomplete" in note for note in crash.notes)
+
+
+def test_what_the_record_lacks_is_read_from_the_target_and_a_target_that_fails_is_left_alone(
+    crashes: Callable[[str, str], Crashes],
+) -> None:
+    found = crashes("m3", "-O2")
+    state = found.of("store").state
+    stack = next(s for s in state.memory if s.address <= state.registers["sp"] < s.address + len(s.data))
+    asked = []
+
+    def read(address: int, length: int) -> bytes:
+        asked.append(address)
+        if not stack.address <= address < stack.address + len(stack.data):
+            raise RunnerFailed("nothing there")
+        return stack.data[address - stack.address :][:length]
+
+    whole = explain(state, found.elf)
+    assert explain(replace(state, memory=()), found.elf, read_memory=read).frames == whole.frames
+    assert asked
+
+    failures = []
+
+    def fail(address: int, length: int) -> bytes:
+        failures.append(address)
+        raise RunnerFailed("the target is gone")
+
+    crash = explain(replace(state, memory=()), found.elf, read_memory=fail)
+    assert [f.function for f in crash.frames][:2] == ["BusFault_Handler", "poke"]
+    assert len(failures) <= 3
+
+
+def test_a_processor_that_was_halted_has_no_fault_row(crashes: Callable[[str, str], Crashes]) -> None:
+    found = crashes("m3", "-O2")
+    state = replace(found.of("store").state, reason="halted", fault_status={})
+    crash = explain(state, found.elf, source=_source())
+    assert crash.kind == "halted"
+    assert [f.function for f in crash.frames] == ["poke", "outer", "store", "main"]
+    assert crash.layer == 1
+
+
+def test_a_lockup_has_what_the_emulators_last_words_give(crashes: Callable[[str, str], Crashes]) -> None:
+    found = crashes("m3", "-O2")
+    state = CpuState(found.of("store").state.registers, reason="lockup")
+    crash = explain(state, found.elf)
+    assert crash.kind == "lockup"
+    assert [f.function for f in crash.frames] == ["lockup", "poke", "outer"]
+
+
+def test_no_elf_file_is_the_only_error(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="no-such.elf"):
+        explain(CpuState({}), tmp_path / "no-such.elf")
+
+
+# ---- places
+
+STACK, ARENA = 0x20000000, 0x20000400
+
+
+@pytest.fixture(scope="module")
+def places(toolchain: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An image with the firmware stub's names for stack and arena."""
+    folder = tmp_path_factory.mktemp("places")
+    (folder / "a.c").write_text(
+        'unsigned char harness_arena[64] __attribute__((section(".arena"), aligned(16)));\n'
+        "int counter[4] = {1, 2, 3, 4};\nconst int table[4] = {1, 2, 3, 4};\n"
+        "int entry(int a) { return counter[a] + table[a] + harness_arena[a]; }\n"
+    )
+    (folder / "a.ld").write_text(
+        "SECTIONS { . = 0x100; .text : { *(.text) *(.rodata) } . = 0x20000000; harness_stack_bottom = .;\n"
+        ". += 0x400; harness_stack_top = .; .arena (NOLOAD) : { *(.arena) } . = 0x20001000; .data : { *(.data) } }\n"
+    )
+    command = ["arm-none-eabi-gcc", "-mcpu=cortex-m3", "-mthumb", "-O2", "-g", "-nostdlib", "-T", "a.ld", "-e", "entry"]
+    subprocess.run([*command, "a.c", "-o", "a.elf"], cwd=folder, check=True, timeout=60)
+    return folder / "a.elf"
+
+
+@pytest.mark.parametrize(
+    ("address", "kind", "text"),
+    [
+        (0, "null_page", "in the null page"),
+        (0xFF, "null_page", "in the null page"),
+        (ARENA, "arena", 'in the arena, element 0 of 16 of tensor 0 "input"'),
+        (ARENA + 25, "arena", 'in the arena, element 2 of 8 of tensor 1 "block1/pointwise"'),
+        (ARENA + 57, "arena", "in the arena, 57 bytes from its start, between tensors"),
+        (ARENA + 64, "past_arena", "0 bytes past the end of the arena of 64 bytes"),
+        (ARENA + 65, "past_arena", "1 byte past the end of the arena of 64 bytes"),
+        (STACK, "stack", "in the stack of 1024 bytes, 0 bytes above its end"),
+        (STACK + 0x3FF, "stack", "in the stack of 1024 bytes, 1023 bytes above its end"),
+        (STACK - 4, "below_stack", "4 bytes past the end of the stack of 1024 bytes"),
+        (0x20001004, "variable", "in the variable counter, 4 bytes from its start"),
+        (0x40004000, "peripheral", "where this firmware has nothing (peripheral region)"),
+        (0x60000000, "unmapped", "where this firmware has nothing (external RAM region)"),
+        (0xE000ED28, "unmapped", "where this firmware has nothing (system region)"),
+        (0xFFFFFFFF, "unmapped", "where this firmware has nothing (system region)"),
+    ],
+)
+def test_what_lies_at_an_address(address: int, kind: str, text: str, places: Path) -> None:
+    place = AddressMap(Image(places), _source()).at(address)
+    assert (place.kind, place.text) == (kind, text)
+
+
+def test_code_and_constants_have_their_names(places: Path) -> None:
+    image = Image(places)
+    map_ = AddressMap(image)
+    entry, table = image.symbol("entry"), image.symbol("table")
+    assert entry is not None
+    assert table is not None
+    assert map_.at(entry.address + 2).text == "in the code of entry"
+    assert map_.at(table.address + 8).text == "in the constant table, 8 bytes from its start"
+
+
+def test_of_tensors_that_take_turns_the_running_layers_is_named(places: Path) -> None:
+    source = _source()
+    shared = replace(source, placements={**source.placements, 3: Placement(16, 8)})
+    image = Image(places)
+    assert "tensor 1" in AddressMap(image, shared, source.layers[1]).at(ARENA + 16).text
+    assert "tensor 3" in AddressMap(image, shared, source.layers[2]).at(ARENA + 16 + 4).text
+
+
+@pytest.mark.parametrize(
+    ("sp", "mmfar", "overflow"),
+    [(STACK - 64, 0x60000000, True), (STACK + 8, STACK - 16, True), (STACK + 8, 0x60000000, False)],
+)
+def test_a_fault_past_the_end_of_the_stack_is_a_stack_overflow(
+    sp: int, mmfar: int, overflow: bool, places: Path
+) -> None:
+    status = {"cfsr": 1 << 1 | 1 << 7, "mmfar": mmfar}
+    crash = explain(CpuState({"sp": sp, "pc": 0x104}, status, reason="memmanage"), places)
+    assert crash.kind == ("stack_overflow" if overflow else "memory_protection")
+    if overflow:
+        assert "stack of 1024 bytes" in crash.sentence
+
+
+def test_a_thread_on_its_own_stack_has_not_overflowed_the_main_one(places: Path) -> None:
+    registers = {"sp": STACK - 64, "pc": 0x104, "exc_return": 0xFFFFFFFD}
+    crash = explain(CpuState(registers, {"cfsr": 1 << 25}, reason="usagefault"), places)
+    assert crash.kind == "divide_by_zero"
+
+
+# ---- garbage
+
+_WORDS = st.integers(0, 0xFFFFFFFF)
+_NAMES = (*(f"r{n}" for n in range(13)), "sp", "lr", "pc", "xpsr", "msp", "psp", "control", "exc_return")
+
+
+@st.composite
+def _garbage(draw: st.DrawFn, interesting: list[int]) -> CpuState:
+    """A state whose values are random, near the stack, or such as only a real program has."""
+    base = draw(st.sampled_from([0x20000000, 0x20000600, 0x38000000, 0, 0xFFFFFF00]))
+    value = st.one_of(
+        _WORDS,
+        st.sampled_from(interesting),
+        st.integers(base, min(base + 0x700, 0xFFFFFFFF)),
+        st.sampled_from([0, 0xFFFFFFFF, 0xFFFFFFF9, 0xFFFFFFFD, 0xFFFFFFE9, 0xFFFFFFED, 0xFFFFFFF1, 0xFEFA125A]),
+    )
+    names = draw(st.sets(st.sampled_from(_NAMES)))
+    words = draw(st.lists(value, max_size=120))
+    memory = [MemorySpan(base, b"".join(w.to_bytes(4, "little") for w in words))]
+    if draw(st.booleans()):
+        memory.append(MemorySpan(draw(_WORDS), draw(st.binary(max_size=40))))
+    return CpuState(
+        {name: draw(value) for name in sorted(names)},
+        draw(st.dictionaries(st.sampled_from(["cfsr", "hfsr", "mmfar", "bfar", "sfsr", "sfar", "dfsr"]), _WORDS)),
+        tuple(memory),
+        draw(st.none() | st.integers(0, 5)),
+        draw(st.sampled_from(["hardfault", "busfault", "halted", "lockup", "nmi", "exception 77", ""])),
+        draw(st.booleans()),
+    )
+
+
+def _sane(crash: Crash) -> None:
+    json.dumps(crash.to_json(), allow_nan=False)
+    assert crash.kind
+    assert crash.sentence
+    assert all(frame.via in get_args(Via) and frame.function for frame in crash.frames)
+    guessed = False
+    for frame in crash.frames:
+        guessed = guessed or frame.via == "scan"
+        assert frame.via == "scan" or not guessed, "what rests on a guess is one"
+        assert not guessed or "guessed" in frame.label
+    assert len(crash.lines()) < 1000
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_garbage_is_explained_and_never_raises(data: st.DataObject, crashes: Callable[[str, str], Crashes]) -> None:
+    found = crashes("m33", "-O2")
+    _sane(explain(data.draw(_garbage(_interesting(found))), found.elf, source=_source()))
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_damaged_stack_never_raises_and_never_runs_on(
+    data: st.DataObject, crashes: Callable[[str, str], Crashes]
+) -> None:
+    found = crashes("m3", "-O2")
+    image, call_frames = _image(found.elf)
+    state = data.draw(st.sampled_from(found.found)).state
+    main = bytearray(state.memory[0].data)
+    for _ in range(data.draw(st.integers(1, 6))):
+        at = data.draw(st.integers(0, len(main) // 4 - 1)) * 4
+        word = data.draw(st.one_of(_WORDS, st.sampled_from(_interesting(found))))
+        main[at : at + 4] = word.to_bytes(4, "little")
+    memory = (MemorySpan(state.memory[0].address, bytes(main)), state.memory[1])
+    chain = Unwinder(image, Memory(image, memory), call_frames).unwind(replace(state, memory=memory))
+    assert len(chain.frames) <= 140
+    assert chain.end
+
+
+@cache
+def _image(elf: Path) -> tuple[Image, CallFrames]:
+    image = Image(elf)
+    return image, CallFrames(image)
+
+
+def _interesting(found: Crashes) -> list[int]:
+    """Return addresses, function entries and stack addresses of the program."""
+    image, _ = _image(found.elf)
+    entries = [symbol.address | 1 for symbol in image.functions]
+    stack = found.found[0].state.memory[0].data
+    return entries + [int.from_bytes(stack[i : i + 4], "little") for i in range(len(stack) - 400, len(stack), 4)]
