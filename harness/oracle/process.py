@@ -19,8 +19,8 @@ import numpy as np
 import harness
 from harness.compiler.graph import Graph, TensorId
 from harness.errors import BadInput, OracleFailed, ToolMissing
+from harness.oracle.answers import PACKAGES
 
-_PACKAGES = {"tflite-ref": "tflite-runtime", "litert-ref": "ai-edge-litert"}
 _GRACE_SECONDS = 5  # CPU time beyond the deadline after which the kernel ends a worker whose parent is gone
 
 
@@ -103,7 +103,7 @@ class Worker:
 
     def _raise_refusal(self, refusal: dict[str, str | bool]) -> None:
         if refusal["missing"]:
-            package = _PACKAGES.get(self.kind, self.kind)
+            package = PACKAGES.get(self.kind, self.kind)
             raise ToolMissing(
                 f"the oracle {self.kind} needs the package {package}: {refusal['message']}",
                 hint=f"python -m pip install {package}, or choose another with --oracle",
