@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from platformdirs import user_cache_dir
@@ -42,5 +41,5 @@ def _folder(name: str, pattern: str) -> Path:
 
 
 def cache_dir() -> Path:
-    """Where firmware builds and proofs are kept for the next run: LAYERPROOF_CACHE, or the user's cache folder."""
-    return Path(os.environ.get("LAYERPROOF_CACHE") or user_cache_dir("layerproof"))
+    """Where builds, proofs and answers are kept for the next run: `layerproof` in the user's cache (XDG_CACHE_HOME)."""
+    return Path(user_cache_dir("layerproof"))

@@ -19,9 +19,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock
-from platformdirs import user_cache_dir
 
 from harness.errors import InfrastructureError
+from harness.resources import cache_dir
 
 UNUSED_SECONDS = 30 * 24 * 3600.0
 SWEEP_SECONDS = 24 * 3600.0  # between two looks for what is unused
@@ -40,7 +40,7 @@ class Store:
     """The cache under `root`; by default the user's. InfrastructureError: it cannot be written."""
 
     def __init__(self, root: Path | None = None) -> None:
-        self.root = Path(user_cache_dir("layerproof")) if root is None else root
+        self.root = cache_dir() if root is None else root
         try:
             for name in ("objects", "firmware", "locks", "work"):
                 (self.root / name).mkdir(parents=True, exist_ok=True)

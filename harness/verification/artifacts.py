@@ -12,12 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from platformdirs import user_cache_dir
 
 from harness.compiler.csource import CSource
 from harness.compiler.export import c_directory
 from harness.compiler.export.c_directory import writing
 from harness.firmware import Firmware
+from harness.resources import cache_dir
 from harness.rpc.transcript import transcript
 from harness.verification.report import Report
 
@@ -57,7 +57,7 @@ class Artifacts:
 
 def keep(report: Report) -> Report:
     """Save a run that nobody named a folder for, beside the cache; only the latest few stay there."""
-    runs = Path(user_cache_dir("layerproof")) / "runs"
+    runs = cache_dir() / "runs"
     stem = re.sub(r"[^A-Za-z0-9_.-]+", "_", report.settings.model.stem)[:40]
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{stem}-{report.firmware.board.name}"
     report = save(report, runs / name)

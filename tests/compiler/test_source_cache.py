@@ -15,14 +15,14 @@ M3 = Target("cortex-m3", frozenset())
 
 @pytest.fixture
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("LAYERPROOF_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     path = tmp_path / "net.tflite"
     path.write_bytes(classifier().build())
     return path
 
 
 def entries(model: Path) -> list[Path]:
-    return sorted((model.parent / "cache" / "sources").glob("*.json"))
+    return sorted((model.parent / "cache" / "layerproof" / "sources").glob("*.json"))
 
 
 def parts(model: Path) -> tuple:
@@ -60,5 +60,5 @@ def test_a_damaged_entry_is_made_anew(model: Path, damage: bytes) -> None:
 def test_a_folder_that_cannot_be_written_costs_only_time(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocked = model.parent / "a file"
     blocked.write_text("")
-    monkeypatch.setenv("LAYERPROOF_CACHE", str(blocked))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(blocked))
     assert parts(model)[1]

@@ -15,7 +15,7 @@ from tests.models import classifier
 
 @pytest.fixture
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("LAYERPROOF_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     path = tmp_path / "net.tflite"
     path.write_bytes(classifier().build())
     return path
@@ -46,7 +46,7 @@ def test_another_question_is_asked_anew(model: Path) -> None:
 
 def test_a_damaged_answer_is_asked_anew(model: Path) -> None:
     first = consult(model)
-    for entry in (model.parent / "cache" / "answers").iterdir():
+    for entry in (model.parent / "cache" / "layerproof" / "answers").iterdir():
         entry.write_bytes(entry.read_bytes()[:100])
     assert same(consult(model), first)
 
