@@ -153,21 +153,25 @@ def test_log_and_transcript_are_complete(firmware: Firmware, tmp_path: Path) -> 
 
 def test_each_layer_has_the_whole_time() -> None:
     board = load_board("host")
+    # Seconds on the wall, not of the processor: on a busy machine a layer then still takes as long as it should.
     slow = """
-    extern long clock(void);
-    long end = clock() + 400000;   /* microseconds of processor time */
-    while (clock() < end) { }
+    struct moment { long seconds, nanoseconds; } now, start;
+    extern int clock_gettime(int clock, struct moment *result);
+    clock_gettime(1, &start);
+    do {
+        clock_gettime(1, &now);
+    } while ((now.seconds - start.seconds) * 1000 + (now.nanoseconds - start.nanoseconds) / 1000000 < 1000);
     output[0] = input[0];
 """
     source = sample_model.sample("host")
     for layer in range(3):
         source = sample_model.with_kernel(source, layer, slow)
     heard: list[int] = []
-    with open_session(build(source, board), board, timeout=1.0) as session:
+    with open_session(build(source, board), board, timeout=2.5) as session:
         done = session.run_layers(on_layer=lambda layer: heard.append(layer.index))
         assert [layer.index for layer in done] == heard == [0, 1, 2]
         with pytest.raises(TargetTimedOut) as caught:
-            session.run_layers(timeout=0.1)
+            session.run_layers(timeout=0.3)
         assert caught.value.layer == 0
 
 
