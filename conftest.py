@@ -10,11 +10,22 @@ import pytest
 
 pytest_plugins = ["pytester"]
 
+# Folders whose tests build no firmware and start no emulator: all of them together take less than a minute.
+_FAST = {"compiler", "oracle", "rpc", "report"}
 _SHARED_MODELS = Path(__file__).resolve().parent.parent / "shared" / "models"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write generated text that is compared anew")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Marks every test outside the fast folders `slow`."""
+    tests = config.rootpath / "tests"
+    for item in items:
+        folder = item.path.relative_to(tests).parts[0] if item.path.is_relative_to(tests) else ""
+        if folder not in _FAST:
+            item.add_marker("slow")
 
 
 @pytest.fixture(scope="session")
