@@ -32,8 +32,8 @@ class Edit:
         return "\n".join([*lines, f"+{self.after}"])
 
 
-def miscompile(source: CSource, layer: Layer) -> Edit:
-    """Moves the zero point that the first store of an int8 layer's output adds by one.
+def miscompile(source: CSource, layer: Layer, by: int = 1) -> Edit:
+    """Moves the zero point that the first store of an int8 layer's output adds, `by` steps towards zero.
 
     BadInput when the output is not quantised, or no store adds its zero point as a number.
     """
@@ -42,7 +42,7 @@ def miscompile(source: CSource, layer: Layer) -> Edit:
     lines = source.files[layer.file].splitlines()
     for number in _stores(lines, layer):
         place, equals, value = lines[number].partition(" = ")
-        wrong = re.sub(rf"(?<=[-+] ){zero_point}\b(?![^\[]*\])", str(zero_point - 1), value, count=1)
+        wrong = re.sub(rf"(?<=[-+] ){zero_point}\b(?![^\[]*\])", str(zero_point - by), value, count=1)
         if wrong != value:
             return _edited(source, layer, lines, number, lines[number], place + equals + wrong)
     raise BadInput(f"no store of the output adds the zero point {zero_point}", where=layer.file)

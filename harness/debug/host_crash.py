@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import PurePath
 
 from harness.compiler.csource import Layer
@@ -22,7 +23,7 @@ def explain_report(
     """The crash in a sanitizer's report; `noted_layer` is the layer the firmware last said it ran."""
     files = files or SourceFiles()
     asked = report.kind == _ASKED
-    trace = [frame for frame in report.frames if not frame.function.startswith(_RUNTIME)]
+    trace = [frame for frame in _program(report.frames) if not frame.function.startswith(_RUNTIME)]
     frames = [_frame(frame, layers, files, first=index == 0) for index, frame in enumerate(trace)]
     if not asked:
         address = f", address 0x{report.address:x}" if report.address is not None else ""
@@ -39,6 +40,12 @@ def explain_report(
         registers=report.registers,
         title=title,
     )
+
+
+def _program(frames: Sequence[SanitizerFrame]) -> Sequence[SanitizerFrame]:
+    """Up to `main`: its callers belong to the C library, which has names only where its debug symbols are installed."""
+    last = next((index for index, frame in enumerate(frames) if frame.function == "main"), len(frames))
+    return frames[: last + 1]
 
 
 def _kind(report: SanitizerReport) -> str:
