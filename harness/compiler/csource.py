@@ -17,7 +17,7 @@ class Layer:
     name: str  # the C function, such as "conv2d_3"
     op: str  # the operator that does the work, such as "CONV_2D"
     ops: tuple[int, ...]  # indices of the model's operators it computes, in order
-    inputs: tuple[TensorId, ...]  # non-constant tensors it reads
+    inputs: tuple[TensorId, ...]  # non-constant tensors it reads, as its C function's parameters; one may stand twice
     outputs: tuple[TensorId, ...]  # tensors it writes: ids below graph.model_tensors are the model's own
     file: str  # "layers/003_conv2d_3.c"
     macs: int  # multiply-accumulates of one inference

@@ -20,11 +20,12 @@ from pathlib import PurePath
 from harness.board import Target
 from harness.compiler.arena import Plan
 from harness.compiler.csource import Layer
-from harness.compiler.graph import Graph, TensorId
+from harness.compiler.graph import ABSENT, Graph, TensorId
 from harness.compiler.loops import Program
-from harness.compiler.render_c import array, intrinsics_of, render_function, signature
+from harness.compiler.render_c import WIDTH, array, intrinsics_of, render_function, signature, wrapped
 
 ARENA_ALIGN = 16  # bytes
+_SPEAKS_BOOL = re.compile(r"\b(bool|true|false)\b")  # what C11 has from <stdbool.h>
 
 
 def files_of(
@@ -76,8 +77,17 @@ def _describe(graph: Graph, tensor: TensorId) -> str:
     if t.quant is not None and len(t.quant.scales) == 1 and t.dtype.is_integer:
         text += f" scale {t.quant.scale:.9g} zero point {t.quant.zero_point}"
     elif t.quant is not None and len(t.quant.scales) > 1:
-        text += f" {len(t.quant.scales)} scales"
+        low, high = min(t.quant.scales), max(t.quant.scales)
+        text += f" scales {low:.9g} .. {high:.9g} along dimension {t.quant.axis}"
     return f'{text} "{printable(t.name)}"'
+
+
+def _comment(before: str, text: str, after: str = "") -> list[str]:
+    """`text`, which ends with a name, in a comment: the name on a line of its own where both do not fit into one."""
+    if len(before) + len(text) + len(after) <= WIDTH:
+        return [before + text + after]
+    facts, name = text.split(' "', 1)
+    return [before + facts, " *".ljust(max(len(before), 3)) + f'"{name}{after}']
 
 
 def _model_h(graph: Graph, plan: Plan, layers: int) -> str:
@@ -94,7 +104,7 @@ def _model_h(graph: Graph, plan: Plan, layers: int) -> str:
             place = plan.placements[tensor]
             lines += [
                 "",
-                f"/* {_describe(graph, tensor)} */",
+                *_comment("/* ", _describe(graph, tensor), " */"),
                 f"#define MODEL_{kind}_{number}_OFFSET {place.offset} /* bytes from the start of the arena */",
                 f"#define MODEL_{kind}_{number}_BYTES {place.bytes}",
             ]
@@ -120,7 +130,7 @@ def _call(layer: Layer, program: Program, plan: Plan) -> str:
 
 
 def _model_c(calls: Sequence[str]) -> str:
-    body = [f"    {call}" for call in calls]
+    body = [line for call in calls for line in wrapped(f"    {call}")]
     return "\n".join(
         [
             '#include "model.h"',
@@ -162,7 +172,7 @@ _MODEL_LAYERS_H = _guard(
 def _model_layers_c(layers: Sequence[Layer], calls: Sequence[str], plan: Plan) -> str:
     lines = ['#include "model_layers.h"', "", '#include "layers/layers.h"', ""]
     for layer, call in zip(layers, calls, strict=True):
-        lines += [f"static void run_{layer.index}(uint8_t *arena)", "{", f"    {call}", "}", ""]
+        lines += [f"static void run_{layer.index}(uint8_t *arena)", "{", *wrapped(f"    {call}"), "}", ""]
     for layer in layers:
         spans = ", ".join(f"{{{plan.placements[t].offset}, {plan.placements[t].bytes}}}" for t in layer.outputs)
         lines.append(f"static const struct model_span outputs_{layer.index}[] = {{{spans}}};")
@@ -172,13 +182,16 @@ def _model_layers_c(layers: Sequence[Layer], calls: Sequence[str], plan: Plan) -
 
 
 def _layers_h(programs: Sequence[Program]) -> str:
-    return _guard("LAYERS_H", ["#include <stdint.h>", "", *(f"{signature(p)};" for p in programs)])
+    prototypes = [f"{signature(p)};" for p in programs]
+    headers = ["#include <stdbool.h>"] if any(_SPEAKS_BOOL.search(line) for line in prototypes) else []
+    return _guard("LAYERS_H", [*headers, "#include <stdint.h>", "", *prototypes])
 
 
 def _nn_math_h(programs: Sequence[Program]) -> str:
     needed = {intrinsic: None for program in programs for intrinsic in intrinsics_of(program)}
-    headers = sorted({"stdbool.h", "stdint.h", *(i.header for i in needed if i.header)})
-    lines = [f"#include <{header}>" for header in headers]
+    headers = {"stdint.h", *(i.header for i in needed if i.header)}
+    headers |= {"stdbool.h" for i in needed if _SPEAKS_BOOL.search(i.c)}
+    lines = [f"#include <{header}>" for header in sorted(headers)]
     for intrinsic in needed:
         lines += ["", intrinsic.c]
     return _guard("NN_MATH_H", lines)
@@ -209,15 +222,20 @@ def _layer_c(graph: Graph, layer: Layer, program: Program) -> str:
         ),
         " *",
     ]
-    for label, tensors in (("in", layer.inputs), ("out", layer.outputs)):
-        head += [f" * {label:<4} {_describe(graph, tensor)}" for tensor in tensors]
+    constants = [t for t in graph.ops[layer.index].inputs if t != ABSENT and graph.tensor(t).data is not None]
+    for label, tensors in (("in", layer.inputs), ("const", constants), ("out", layer.outputs)):
+        for tensor in tensors:
+            head += _comment(f" * {label:<6}", _describe(graph, tensor))
     head.append(" */")
     uses = ['#include "layers.h"']
     if intrinsics_of(program):
         uses.append('#include "../nn_math.h"')
     if any(b.in_flash for b in program.of_space("const")):
         uses.append('#include "../weights.h"')
-    return "\n".join([*head, *uses, "", render_function(program)])
+    function = render_function(program)
+    if _SPEAKS_BOOL.search(function):
+        uses.insert(0, "#include <stdbool.h>")
+    return "\n".join([*head, *uses, "", function])
 
 
 def _metadata(graph: Graph, target: Target, layers: Sequence[Layer], plan: Plan) -> dict[str, object]:

@@ -13,7 +13,9 @@ in execution order. A view is a tensor that shows another one's bytes under its 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -104,10 +106,20 @@ class Graph:
 
     def base(self, tensor: TensorId) -> TensorId:
         """The tensor whose memory `tensor` lives in: itself unless it is a view."""
-        bases = {view.tensor: view.base for view in self.views}
-        while tensor in bases:
-            tensor = bases[tensor]
-        return tensor
+        return self._bases.get(tensor, tensor)
+
+    @cached_property
+    def _bases(self) -> Mapping[TensorId, TensorId]:
+        """Of every view the tensor with memory of its own; a view's base stands before it in `views`, or after."""
+        direct = {view.tensor: view.base for view in self.views}
+        resolved: dict[TensorId, TensorId] = {}
+        for tensor in direct:
+            chain = [tensor]
+            while chain[-1] in direct and chain[-1] not in resolved:
+                chain.append(direct[chain[-1]])
+            base = resolved.get(chain[-1], chain[-1])
+            resolved.update(dict.fromkeys(chain[:-1], base))
+        return resolved
 
     def with_ops(self, ops: tuple[Op, ...], tensors: tuple[Tensor, ...] | None = None) -> Graph:
         return replace(self, ops=ops, tensors=self.tensors if tensors is None else tensors)

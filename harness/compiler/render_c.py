@@ -50,8 +50,11 @@ WIDTH = 120
 def render_function(program: Program) -> str:
     """The definition of the layer's function, its small tables before it."""
     tables = [_table(buffer) for buffer in program.of_space("const") if not buffer.in_flash]
-    lines = [signature(program), "{", *_Printer().block(program.body, 1), "}", ""]
-    return "\n".join([*tables, *lines])
+    read = {n.buffer for s in walk(program.body) for e in expressions(s) for n in walk_expr(e) if isinstance(n, Load)}
+    unread = [b for b in program.of_space("input") if b not in read]
+    ignored = [f"    (void){b.name}; /* the output does not depend on it */" for b in unread]
+    lines = [signature(program), "{", *ignored, *_Printer().block(program.body, 1), "}", ""]
+    return "\n".join([*tables, *(part for line in lines for part in wrapped(line))])
 
 
 def signature(program: Program) -> str:
@@ -232,6 +235,50 @@ def _minmax(op: str, dtype: DType) -> Intrinsic:
 
 
 MINMAX = {(op, dtype): _minmax(op, dtype) for op in ("min", "max") for dtype in (DType.I32, DType.I64, DType.F32)}
+
+
+_BREAKS = frozenset({*_SYMBOL.values(), "&&", "||", "=", "+=", "-=", "?", ":"})  # a line may end with one of these
+
+
+def wrapped(line: str) -> list[str]:
+    """A line of code as lines of at most WIDTH columns, broken where brackets are nested least, as late as possible.
+
+    output[ox * 64 + c] =                 acc += (input[ox * 64 + c] + 128) *
+        nn_saturate_i8(...);                     weights[kx * 64 + c];
+    """
+    return _wrapped(line, continued=False)
+
+
+def _wrapped(line: str, continued: bool) -> list[str]:
+    if len(line) <= WIDTH:
+        return [line]
+    pad = len(line) - len(line.lstrip())
+    value: int | None = pad if continued else None  # the column that what follows an assignment starts in
+    opened: list[int] = []  # the columns inside the brackets that are open
+    depth = 0
+    cuts: list[tuple[int, int, int]] = []  # brackets around it, column, indentation of what follows
+    start = pad  # of the word
+    for column in range(pad, min(len(line), WIDTH + 1)):
+        c = line[column]
+        if c in "([":
+            opened.append(column + 1)
+            depth += 1
+        elif c in ")]":
+            depth -= 1
+            if opened:
+                opened.pop()
+        elif c == " ":
+            word = line[start:column]
+            start = column + 1
+            if word in ("=", "+=", "-=") and value is None:
+                value = column + 1
+                cuts.append((depth, column, pad + 4))
+            elif word in _BREAKS or word.endswith((",", ";")):
+                cuts.append((depth, column, opened[-1] if opened else pad + 4 if value is None else value))
+    if not cuts:
+        return [line]
+    _, column, indent = min(cuts, key=lambda cut: (cut[0], -cut[1]))
+    return [line[:column], *_wrapped(" " * indent + line[column + 1 :], continued=True)]
 
 
 def _first_stores(block: Block) -> dict[Buffer, int]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from harness.board import Target
+from harness.compiler.dead import drop_dead
 from harness.compiler.fold_zero_point import fold_zero_point
 from harness.compiler.hoist import hoist_bounds
 from harness.compiler.loops import (
@@ -35,8 +36,8 @@ UNROLLED_RUN = 12  # a reduction of up to this many steps is written out
 
 
 def tidy(program: Program) -> Program:
-    """Simplified, and without the buffers that nothing reads any more: what every schedule begins and ends with."""
-    body = simplify_block(program.body)
+    """Simplified, and without what nothing reads any more: what every schedule begins and ends with."""
+    body = drop_dead(simplify_block(program.body))
     used = {n.buffer for s in walk(body) for e in expressions(s) for n in walk_expr(e) if isinstance(n, Load)}
     kept = tuple(b for b in program.buffers if b.space != "const" or b in used)
     return Program(program.name, kept, body)

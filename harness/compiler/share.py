@@ -8,7 +8,7 @@ acc_1 += (int32_t)x[k] * w[64 + k];     acc_0 += x_0 * w[k];
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import count
 
 from harness.compiler.loops import (
@@ -45,6 +45,7 @@ _SHORT = {"input": "x", "weights": "w"}
 class _Sharing:
     def __init__(self) -> None:
         self.names = count()
+        self.numbers: dict[Expr, int] = {}  # equal expressions have one number: hashing them again and again is slow
 
     def block(self, block: Block) -> Block:
         result: list[Stmt] = []
@@ -62,34 +63,51 @@ class _Sharing:
         return (*result, *self.straight(run))
 
     def straight(self, run: list[Stmt]) -> list[Stmt]:
-        while True:
-            found = _most_useful(run)
-            if found is None:
-                return run
-            let = Let(f"_{next(self.names)}", found)
-            first = next(i for i, s in enumerate(run) if found in _nodes(s))
-            run = [*run[:first], let, *(_replace(s, found, let.var) for s in run[first:])]
+        """Names the largest repeated expression, the earliest of those, until none is repeated."""
+        run = list(run)
+        found = [self.pure(s) for s in run]
+        times = Counter(one.number for nodes in found for one in nodes)
+        while repeated := [one for nodes in found for one in nodes if times[one.number] > 1]:
+            best = max(repeated, key=lambda one: one.size)
+            let = Let(f"_{next(self.names)}", best.node)
+            users = [i for i, nodes in enumerate(found) if any(one.number == best.number for one in nodes)]
+            for i in users:
+                times.subtract(one.number for one in found[i])
+                run[i] = _replace(run[i], best.node, let.var)
+                found[i] = self.pure(run[i])
+                times.update(one.number for one in found[i])
+            run.insert(users[0], let)
+            found.insert(users[0], self.pure(let))
+            times.update(one.number for one in found[users[0]])
+        return run
+
+    def pure(self, s: Stmt) -> list[_Pure]:
+        """The expressions in `s` that read memory, and only memory that nothing in the layer writes; outer first."""
+        found: list[_Pure] = []
+
+        def visit(node: Expr) -> tuple[int, bool, bool]:
+            """Size of `node`, whether it reads memory, and whether none of that is ever written."""
+            size, reads, constant = 1, isinstance(node, Load), True
+            if isinstance(node, Load):
+                constant = node.buffer.space in ("input", "const")
+            place = len(found)
+            for child in children(node):
+                part = visit(child)
+                size, reads, constant = size + part[0], reads or part[1], constant and part[2]
+            if reads and constant:
+                found.insert(place, _Pure(node, self.numbers.setdefault(node, len(self.numbers)), size))
+            return size, reads, constant
+
+        for node in expressions(s):
+            visit(node)
+        return found
 
 
-def _nodes(s: Stmt) -> list[Expr]:
-    return [node for e in expressions(s) for node in walk_expr(e)]
-
-
-def _pure(node: Expr) -> bool:
-    """Reads memory, and only memory that nothing in the layer writes."""
-    loads = [n for n in walk_expr(node) if isinstance(n, Load)]
-    return bool(loads) and all(n.buffer.space in ("input", "const") for n in loads)
-
-
-def _most_useful(run: list[Stmt]) -> Expr | None:
-    """The largest repeated expression, the earliest of those."""
-    counts: Counter[Expr] = Counter(node for s in run for node in _nodes(s) if _pure(node))
-    repeated = [node for node, times in counts.items() if times > 1]
-    return max(repeated, key=_size) if repeated else None
-
-
-def _size(node: Expr) -> int:
-    return 1 + sum(_size(child) for child in children(node))
+@dataclass(frozen=True)
+class _Pure:
+    node: Expr
+    number: int
+    size: int  # in nodes
 
 
 def _replace(s: Stmt, old: Expr, new: Var) -> Stmt:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.compiler import arena
 from harness.compiler.arena import Lifetime, _best_offsets, liveness, lower_bound, plan
 from harness.compiler.graph import Graph, Op, Tensor, View
 from harness.dtypes import DType
@@ -67,3 +70,41 @@ def test_a_view_shares_its_place() -> None:
     made = plan(graph)
     assert made.placements[2] == made.placements[1]
     assert made.bytes == made.lower_bound == 16
+
+
+def crowd(count: int, span: int, seed: int) -> list[Lifetime]:
+    """Tensors of all sizes that begin anywhere and live for up to `span` layers."""
+    chance = random.Random(seed)
+    begins = [chance.randrange(count) for _ in range(count)]
+    return [
+        Lifetime(tensor, first, min(count, first + chance.randint(0, span)), 4 * chance.randint(1, 50), 4)
+        for tensor, first in enumerate(begins)
+    ]
+
+
+def size(lives: list[Lifetime]) -> int:
+    offsets = _best_offsets(lives, lower_bound(lives))
+    return max(offsets[life.tensor] + life.bytes for life in lives)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_entangled_tensors_come_near_the_bound(seed: int) -> None:
+    lives = crowd(60, 6, seed)
+    assert size(lives) <= 1.01 * lower_bound(lives)
+
+
+def test_a_thousand_tensors_do_not_take_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The work is bounded whatever their number: counted in pairs of tensors, not in seconds."""
+    looked_at = 0
+    place = arena._place
+
+    def counting(lives: list[Lifetime], order: list[int], meeting: list[list[int]]) -> list[int]:
+        nonlocal looked_at
+        looked_at += sum(map(len, meeting))
+        return place(lives, order, meeting)
+
+    monkeypatch.setattr(arena, "_place", counting)
+    lives = crowd(1000, 30, 0)
+    pairs = sum(a.meets(b) for a in lives for b in lives) - len(lives)
+    assert size(lives) <= 1.15 * lower_bound(lives)
+    assert looked_at <= arena.WORK + 5 * pairs

@@ -16,6 +16,7 @@ from harness.compiler.loops import For, If, Program, walk
 from harness.compiler.ops.contraction import Arithmetic, convolution, depthwise, matmul
 from harness.compiler.ops.window import Window
 from harness.compiler.pipeline import random_inputs
+from harness.compiler.render_c import intrinsics_of
 from harness.compiler.verify import verify
 from harness.dtypes import DType
 from tests.native import run_native
@@ -188,3 +189,20 @@ def test_inside_the_border_nothing_is_clipped_and_no_zero_point_is_left() -> Non
     assert loops
     assert all(type(s.start).__name__ == type(s.stop).__name__ == "Const" for s in loops)
     assert any(b.name == "bias_folded" for b in scheduled.buffers)
+
+
+@pytest.mark.parametrize(("beyond", "name"), [(0, "nn_requantise"), (1, "nn_requantise_any")])
+def test_the_short_shift_is_taken_only_where_its_rounding_fits(beyond: int, name: str) -> None:
+    """It adds 2^(shift - 1) to the scaled sum: with shift 31 the largest sum may be 2^30 - 1, and no more."""
+    w = np.full((2, 4), 127, np.int8)
+    bias = (1 << 30) - 1 - 4 * 255 * 127 + beyond
+    for sign in (1, -1):
+        a = Arithmetic(
+            DType.I8,
+            np.array([0, sign * bias], np.int32),
+            -128,
+            127,
+            multipliers=np.array([1 << 30], np.int32),
+            shifts=np.array([-31], np.int32),
+        )
+        assert name in [i.name for i in intrinsics_of(matmul("l_0", a, 1, w))]

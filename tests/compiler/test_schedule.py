@@ -33,7 +33,7 @@ from harness.compiler.verify import verify
 from harness.dtypes import DType
 from harness.errors import CompilerBug
 
-V, K = Var("v"), Var("k")
+U, V, K = Var("u"), Var("v"), Var("k")
 
 
 def windowed_sum(size: int, taps: int, before: int, step: int = 1) -> Program:
@@ -126,6 +126,19 @@ def test_tiles_share_the_loop_inside() -> None:
     plain = Program("layer_0", (y,), (For("v", Const(0), Const(4), body, parallel=True),))
     loops = [s for s in walk(register_block(plain.body, "v", 4)) if isinstance(s, For)]
     assert [loop.var for loop in loops] == ["k"]
+
+
+def test_two_bounds_in_one_place_have_two_names() -> None:
+    """Both are hoisted in front of the loop over v, where one name could not stand for both."""
+    acc = Buffer("acc", DType.I32, (), "register")
+    x, y = Buffer("input", DType.I32, (9,), "input"), Buffer("output", DType.I32, (3, 9), "output")
+    loops = tuple(For("k", Const(0), bound, (accumulate(acc, load(x, K)),)) for bound in (U + 1, U * 2 + 1, U + 1))
+    inner = For("v", Const(0), Const(9), (Alloc(acc), store(acc, value=0), *loops, store(y, U, V, value=load(acc))))
+    program = Program("layer_0", (x, y), (For("u", Const(0), Const(3), (inner,), parallel=True),))
+    hoisted = same(program, hoist_bounds(program).body)
+    (outer,) = hoisted.body
+    assert isinstance(outer, For)
+    assert [s.name for s in outer.body if isinstance(s, Let)] == ["k_end", "k_end_1"]
 
 
 def test_serial_loops_are_not_jammed() -> None:

@@ -69,8 +69,8 @@ class _Loader:
         ops = tuple(self.op(index, kind, known) for index, kind in enumerate(self.kinds))
         written = dict.fromkeys(index for op in ops for index in op.outputs)
         for index in outputs:
-            if index not in written:
-                what = "is an output of the model, but no operator writes it"
+            if index not in written and index not in inputs:
+                what = "is an output of the model, but neither an input of it nor written by an operator"
                 raise ModelError(what, where=f"{self.name}, {self.tensor(index)}")
         for index in (*inputs, *written):
             quant = self.tensors[index].quant

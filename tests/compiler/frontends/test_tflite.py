@@ -217,7 +217,7 @@ WRONG: dict[str, tuple[Change, str]] = {
     "output index": (main(outputs=(-1,)), "output is tensor -1; the file has 10"),
     "constant input": (main(inputs=(0, 1)), r"tensor 1 'weights_1': is an input of the model, but a constant"),
     "input named twice": (main(inputs=(0, 0)), "tensor 0 'input': is an input of the model, but"),
-    "output that nothing writes": (main(outputs=(0,)), "tensor 0 'input': is an output of the model, but no operator"),
+    "output that nothing writes": (main(outputs=(1,)), "tensor 1 'weights_1': is an output of the model, but neither"),
     "operand index": (operator(0, inputs=(0, 1, 99)), r"operator 0 \(CONV_2D\): refers to tensor 99; the file has 10"),
     "operand index below -1": (operator(0, inputs=(0, 1, -2)), "refers to tensor -2"),
     "absent result": (operator(0, outputs=(-1,)), "refers to tensor -1"),
@@ -230,7 +230,7 @@ WRONG: dict[str, tuple[Change, str]] = {
     "writes an input": (operator(0, outputs=(0,)), "writes tensor 0 'input', which has a value"),
     "no operands": (operator(3, inputs=()), r"operator 3 \(SOFTMAX\): 0 operands"),
     "operand vector left out": (operator(3, inputs=None), r"operator 3 \(SOFTMAX\): 0 operands"),
-    "no result": (operator(3, outputs=()), r"output of the model, but no operator"),
+    "no result": (operator(3, outputs=()), r"output of the model, but neither"),
     "no options": (operator(0, options=None), r"m.tflite, operator 0 \(CONV_2D\): has no Conv2DOptions"),
     "options of another operator": (
         operator(0, options=OptionsSpec("SoftmaxOptions", {"Beta": 1.0})),

@@ -1,7 +1,9 @@
 /* Layer 0: CONV_2D, operator 0 of the model; 1728 MACs.
  *
- * in   int8[1, 8, 8, 3] scale 0.0234259665 zero point -26 "input"
- * out  int8[1, 4, 4, 4] scale 0.05391711 zero point -17 "conv_2d_0"
+ * in    int8[1, 8, 8, 3] scale 0.0234259665 zero point -26 "input"
+ * const int8[4, 3, 3, 3] scales 0.00290676183 .. 0.00534182275 along dimension 0 "weights_1"
+ * const int32[4] scales 6.80937083e-05 .. 0.000125137361 along dimension 0 "bias_2"
+ * out   int8[1, 4, 4, 4] scale 0.05391711 zero point -17 "conv_2d_0"
  */
 #include "layers.h"
 #include "../nn_math.h"

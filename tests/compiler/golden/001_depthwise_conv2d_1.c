@@ -1,7 +1,9 @@
 /* Layer 1: DEPTHWISE_CONV_2D, operator 1 of the model; 576 MACs.
  *
- * in   int8[1, 4, 4, 4] scale 0.05391711 zero point -17 "conv_2d_0"
- * out  int8[1, 4, 4, 4] scale 0.0522216484 zero point 35 "depthwise_conv_2d_1"
+ * in    int8[1, 4, 4, 4] scale 0.05391711 zero point -17 "conv_2d_0"
+ * const int8[1, 3, 3, 4] scales 0.00208895025 .. 0.00407774188 along dimension 3 "weights_4"
+ * const int32[4] scales 0.000112630158 .. 0.000219860056 along dimension 0 "bias_5"
+ * out   int8[1, 4, 4, 4] scale 0.0522216484 zero point 35 "depthwise_conv_2d_1"
  */
 #include "layers.h"
 #include "../nn_math.h"
@@ -52,10 +54,14 @@ void depthwise_conv2d_1(const int8_t *restrict input, int8_t *restrict output)
                 const int32_t kx_end = nn_min_i32(3, 5 - ox);
                 for (int32_t ky = ky_start; ky < ky_end; ky++) {
                     for (int32_t kx = kx_start; kx < kx_end; kx++) {
-                        acc_0 += (input[oy * 16 + ky * 16 + ox * 4 + kx * 4 - 20] + 17) * depthwise_conv2d_1_weights[ky * 12 + kx * 4];
-                        acc_1 += (input[oy * 16 + ky * 16 + ox * 4 + kx * 4 - 19] + 17) * depthwise_conv2d_1_weights[ky * 12 + kx * 4 + 1];
-                        acc_2 += (input[oy * 16 + ky * 16 + ox * 4 + kx * 4 - 18] + 17) * depthwise_conv2d_1_weights[ky * 12 + kx * 4 + 2];
-                        acc_3 += (input[oy * 16 + ky * 16 + ox * 4 + kx * 4 - 17] + 17) * depthwise_conv2d_1_weights[ky * 12 + kx * 4 + 3];
+                        acc_0 += (input[oy * 16 + ky * 16 + ox * 4 + kx * 4 - 20] + 17) *
+                                 depthwise_conv2d_1_weights[ky * 12 + kx * 4];
+                        acc_1 += (input[oy * 16 + ky * 16 + ox * 4 + kx * 4 - 19] + 17) *
+                                 depthwise_conv2d_1_weights[ky * 12 + kx * 4 + 1];
+                        acc_2 += (input[oy * 16 + ky * 16 + ox * 4 + kx * 4 - 18] + 17) *
+                                 depthwise_conv2d_1_weights[ky * 12 + kx * 4 + 2];
+                        acc_3 += (input[oy * 16 + ky * 16 + ox * 4 + kx * 4 - 17] + 17) *
+                                 depthwise_conv2d_1_weights[ky * 12 + kx * 4 + 3];
                     }
                 }
                 output[oy * 16 + ox * 4] = nn_saturate_i8(nn_requantise(acc_0, multiplier[0], shift[0]) + 35);

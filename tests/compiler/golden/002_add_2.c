@@ -1,8 +1,8 @@
 /* Layer 2: ADD, operator 2 of the model; 0 MACs.
  *
- * in   int8[1, 4, 4, 4] scale 0.0522216484 zero point 35 "depthwise_conv_2d_1"
- * in   int8[1, 4, 4, 4] scale 0.05391711 zero point -17 "conv_2d_0"
- * out  int8[1, 4, 4, 4] scale 0.0636832565 zero point 12 "add_2"
+ * in    int8[1, 4, 4, 4] scale 0.0522216484 zero point 35 "depthwise_conv_2d_1"
+ * in    int8[1, 4, 4, 4] scale 0.05391711 zero point -17 "conv_2d_0"
+ * out   int8[1, 4, 4, 4] scale 0.0636832565 zero point 12 "add_2"
  */
 #include "layers.h"
 #include "../nn_math.h"

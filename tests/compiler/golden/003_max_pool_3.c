@@ -1,7 +1,7 @@
 /* Layer 3: MAX_POOL_2D, operator 3 of the model; 0 MACs.
  *
- * in   int8[1, 4, 4, 4] scale 0.0636832565 zero point 12 "add_2"
- * out  int8[1, 2, 2, 4] scale 0.0636832565 zero point 12 "max_pool_2d_3"
+ * in    int8[1, 4, 4, 4] scale 0.0636832565 zero point 12 "add_2"
+ * out   int8[1, 2, 2, 4] scale 0.0636832565 zero point 12 "max_pool_2d_3"
  */
 #include "layers.h"
 #include "../nn_math.h"

@@ -1,7 +1,9 @@
 /* Layer 5: FULLY_CONNECTED, operator 6 of the model; 20 MACs.
  *
- * in   int8[1, 4] scale 0.0636832565 zero point 12 "reshape_5"
- * out  int8[1, 5] scale 0.0489392728 zero point 8 "fully_connected_6"
+ * in    int8[1, 4] scale 0.0636832565 zero point 12 "reshape_5"
+ * const int8[5, 4] scale 0.00543990033 zero point 0 "weights_12"
+ * const int32[5] scale 0.000346430577 zero point 0 "bias_13"
+ * out   int8[1, 5] scale 0.0489392728 zero point 8 "fully_connected_6"
  */
 #include "layers.h"
 #include "../nn_math.h"

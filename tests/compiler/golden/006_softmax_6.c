@@ -1,7 +1,7 @@
 /* Layer 6: SOFTMAX, operator 7 of the model; 0 MACs.
  *
- * in   int8[1, 5] scale 0.0489392728 zero point 8 "fully_connected_6"
- * out  int8[1, 5] scale 0.00390625 zero point -128 "softmax_7"
+ * in    int8[1, 5] scale 0.0489392728 zero point 8 "fully_connected_6"
+ * out   int8[1, 5] scale 0.00390625 zero point -128 "softmax_7"
  */
 #include "layers.h"
 #include "../nn_math.h"
@@ -48,6 +48,8 @@ void softmax_6(const int8_t *restrict input, int8_t *restrict output)
     root += nn_saturating_shl(nn_high_mul(root, 536870912 - nn_high_mul(half, root)), 2);
     const int32_t reciprocal = nn_saturating_shl(root, 1);
     for (int32_t c = 0; c < 5; c++) {
-        output[c] = nn_saturate_i8(nn_divide_by_pot(nn_high_mul(reciprocal, exps[top - input[c]]), nn_min_i32(35 - zeros, 31)) - 128);
+        output[c] =
+            nn_saturate_i8(nn_divide_by_pot(nn_high_mul(reciprocal, exps[top - input[c]]), nn_min_i32(35 - zeros, 31)) -
+                           128);
     }
 }
