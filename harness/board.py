@@ -74,8 +74,9 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-# TOML has arrays only; a tuple or a set is the same thing there.
-_Words = Annotated[tuple[str, ...], Field(strict=False)]
+# Nothing that names a file or a program: gcc runs what -wrapper and -fplugin say.
+_Flag = Annotated[str, Field(pattern=r"^-m[a-z0-9-]+(=[A-Za-z0-9.+_-]+)?$")]
+_Flags = Annotated[tuple[_Flag, ...], Field(strict=False)]  # TOML has arrays only: a tuple is the same thing there
 _Address = Annotated[int, Field(ge=0, lt=1 << 32)]
 _Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=31)]
 
@@ -83,7 +84,7 @@ _Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=31)]
 class Cpu(_Strict):
     core: Literal["cortex-m0", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55", "host"]
     features: Annotated[frozenset[Literal["dsp", "fpu", "mve"]], Field(strict=False)] = frozenset()
-    flags: _Words = ()  # of the C compiler: which core, which float ABI
+    flags: _Flags = ()  # of the C compiler: which core, which float ABI
 
     @field_serializer("features")
     def _in_order(self, features: frozenset[str]) -> list[str]:
@@ -253,6 +254,8 @@ def _read(path: Path) -> Board:
         raise BoardError(f"not UTF-8 at byte {error.start}", where=str(path)) from error
     except tomllib.TOMLDecodeError as error:
         raise BoardError(f"not TOML: {error}", where=str(path)) from error
+    except RecursionError as error:
+        raise BoardError("not a board: tables or arrays within one another without end", where=str(path)) from error
     try:
         board = Board.model_validate(data)
     except ValidationError as error:

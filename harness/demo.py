@@ -18,7 +18,8 @@ from harness.compiler.csource import CSource, Layer
 from harness.compiler.export import c_directory
 from harness.debug.comparison import Status
 from harness.errors import CompilerBug, ExitCode
-from harness.report.console import headline, layer_table, memory_line
+from harness.report.console import headline, memory_line
+from harness.report.layer_table import layer_table
 from harness.report.progress import shown
 from harness.report.traceback import traceback_text
 from harness.resources import models_dir

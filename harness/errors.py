@@ -8,6 +8,10 @@ verdict, and lives in `harness.verdict`.
 
 from __future__ import annotations
 
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 
 
@@ -82,3 +86,30 @@ class OracleFailed(InfrastructureError):
 
 class RunnerFailed(InfrastructureError):
     """The emulator died, the port vanished, or the bytes that came over it could not be repaired by retries."""
+
+
+_HINTS = {
+    errno.ENOSPC: "Free some space there, or choose another place: XDG_CACHE_HOME for builds, TMPDIR for the rest.",
+    errno.EDQUOT: "Free some space there, or choose another place: XDG_CACHE_HOME for builds, TMPDIR for the rest.",
+    errno.EROFS: "Choose another place: XDG_CACHE_HOME for builds, TMPDIR for temporary files.",
+    errno.EMFILE: "Raise the limit of open files: ulimit -n.",
+}
+
+
+@contextmanager
+def system_refusals() -> Iterator[None]:
+    """Turns what the operating system refuses on the way into InfrastructureError: a full disk, no memory, no process.
+
+    A peer that closed its pipe is not among them: that is for whoever writes to it to judge.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except MemoryError as error:
+        raise InfrastructureError(f"not enough memory{f': {error}' if str(error) else ''}") from error
+    except OSError as error:
+        file = error.filename2 or error.filename
+        where = os.fsdecode(file) if isinstance(file, (str, bytes)) else ""
+        hint = _HINTS.get(error.errno or 0, "")
+        raise InfrastructureError(f"the system refuses: {error.strerror or error}", where=where, hint=hint) from error

@@ -20,7 +20,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from harness.board import LAYER_STATE_BYTES, STUB_FLASH_BYTES, Board
 from harness.compiler.csource import CSource
-from harness.errors import BadInput, DoesNotFit, ToolFailed
+from harness.errors import BadInput, DoesNotFit, ToolFailed, system_refusals
 from harness.resources import firmware_stub_dir
 from harness.toolchain import elf as elf_file
 from harness.toolchain.gcc import Gcc, compiler, overflow
@@ -77,6 +77,7 @@ class _Unit:
         return str(PurePosixPath(self.path).with_suffix(".o"))
 
 
+@system_refusals()
 def build(
     source: CSource,
     board: Board,
@@ -118,7 +119,8 @@ def _check_fit(source: CSource, board: Board) -> None:
     if target.ram_bytes is not None and source.arena_bytes + results > target.ram_bytes:
         raise DoesNotFit(
             f"the model's arena takes {source.arena_bytes:,} bytes of RAM; {board.name} has "
-            f"{target.ram_bytes - results:,} for it, beside {board.stub_ram_bytes + results:,} of stacks and firmware",
+            f"{max(0, target.ram_bytes - results):,} for it, beside {board.stub_ram_bytes + results:,} of stacks and "
+            "firmware",
             where=source.name,
         )
     if target.flash_bytes is not None and source.constant_bytes > target.flash_bytes:
@@ -261,16 +263,18 @@ def _make(
 
 def _compile(folder: Path, units: Sequence[_Unit], gcc: Gcc, store: Store, progress: Progress | None) -> None:
     def one(unit: _Unit) -> None:
-        place = store.object(unit.key, ".o")
-        if place.exists():
+        place, graph_place = store.object(unit.key, ".o"), store.object(unit.key, ".ci")
+        is_c = unit.path.endswith(".c")
+        if elf_file.begins(place) and (not is_c or (graph_place.is_file() and graph_place.stat().st_size > 0)):
             store.used(place)
             return
         made = folder / "objects" / unit.name
-        made.parent.mkdir(parents=True, exist_ok=True)
-        gcc.run([*unit.flags, f"-fdebug-prefix-map={folder}=.", "-c", unit.path, "-o", str(made)], folder, unit.path)
         graph = made.with_suffix(".ci")
-        if unit.path.endswith(".c"):
-            store.publish_file(graph, store.object(unit.key, ".ci"))
+        made.parent.mkdir(parents=True, exist_ok=True)
+        arguments = [*unit.flags, f"-fdebug-prefix-map={folder}=.", "-c", unit.path, "-o", str(made)]
+        gcc.run(arguments, folder, unit.path, [made, graph] if is_c else [made])
+        if is_c:
+            store.publish_file(graph, graph_place)
         store.publish_file(made, place)
 
     executor = ThreadPoolExecutor(os.cpu_count())
@@ -308,10 +312,11 @@ def _link(
         (folder / "link.ld").write_text(text, encoding="utf-8")
         script = ("-T", "link.ld")
     try:
-        gcc.run([*script, *objects, *_link_flags(board), "-o", ELF], folder, "the firmware")
+        gcc.run([*script, *objects, *_link_flags(board), "-o", ELF], folder, "the firmware", [folder / ELF])
     except ToolFailed as error:
         found = overflow(error.what)
         if found is None:
+            store.forget(*(store.object(unit.key, ".o") for unit in units))  # one of them may be damaged
             raise
         region = board.region(found[0])
         raise DoesNotFit(
@@ -331,7 +336,7 @@ def _find(store: Store, key: str, source: CSource, board: Board) -> Firmware | N
         store.used(folder)
     except (FileNotFoundError, json.JSONDecodeError):
         return None
-    if not (folder / ELF).is_file():
+    if not elf_file.begins(folder / ELF):
         return None
     return Firmware(
         elf=folder / ELF,

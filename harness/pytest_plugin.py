@@ -193,7 +193,10 @@ def verify_model(
             "oracle": request.config.getoption("oracle"),
             "url": request.config.getoption("board_url"),
         }
-        report = verify(path, board, **{**given, **options})
+        try:
+            report = verify(path, board, **{**given, **options})
+        except HarnessError as error:  # says all there is to say: how the harness came to it is of no interest
+            raise error.with_traceback(None) from None
         if not report.ok:
             raise VerificationFailed(report)
         return report

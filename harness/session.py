@@ -271,6 +271,8 @@ class Session:
                 raise  # a port: nothing says that there is firmware at its other end
             self._stopped = stopped
         except TargetStopped as stopped:
+            if stopped.layer is None and stopped.state is None:
+                stopped.layer = self._layer
             self._stopped = stopped
         except EOFError as error:
             self._stopped = self._ended(self._running().exit_reason(_END_SECONDS), error)

@@ -209,6 +209,17 @@ def test_board_left_crashed_by_an_earlier_session_is_started_anew() -> None:
             assert session.earlier_crash is None
 
 
+def test_a_layer_that_resets_the_processor_has_crashed() -> None:
+    board = load_board(BOARD)
+    reset = "    *(volatile uint32_t *)0xE000ED0Cu = 0x05FA0004u;\n    for (;;) { }\n"  # AIRCR.SYSRESETREQ
+    firmware = build(sample_model.with_kernel(sample_model.sample(), 1, reset), board)
+    with open_session(firmware, board) as session:
+        session.write_tensor(sample_model.INPUT, values(0))
+        with pytest.raises(TargetCrashed, match="restarted by itself") as caught:
+            session.run_layers()
+    assert caught.value.layer == 1
+
+
 def test_interrupt_while_a_layer_runs_leaves_no_process(firmware: Firmware) -> None:
     session = open_session(firmware, firmware.board)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from threading import Event
 from types import FrameType
 
 import click
@@ -32,15 +33,15 @@ for command in (verify, compile_, boards, doctor, demo):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit status."""
-    with _terminable():
+    with _terminable() as interrupted:
         try:
-            return _run(arguments)
+            return _run(arguments, interrupted)
         except BrokenPipeError:  # whoever read the output has had enough of it
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return SIGNALLED + signal.SIGPIPE
 
 
-def _run(arguments: Sequence[str] | None) -> int:
+def _run(arguments: Sequence[str] | None, interrupted: Event) -> int:
     try:
         return int(cli.main(arguments, prog_name="harness", standalone_mode=False) or 0)
     except click.exceptions.Exit as end:
@@ -54,22 +55,36 @@ def _run(arguments: Sequence[str] | None) -> int:
     except (BrokenPipeError, KeyboardInterrupt):
         raise
     except Exception:  # noqa: BLE001  Python would exit with 1, which means a mismatch to whoever asked
+        if interrupted.is_set():  # an extension module turned the KeyboardInterrupt into an error of its own
+            complain("interrupted")
+            return INTERRUPTED
         sys.excepthook(*sys.exc_info())
         complain("this is a defect of the harness itself: please report it with the lines above")
         return int(ExitCode.INFRASTRUCTURE)
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP unwind the stack as Ctrl-C does, so that no process, port or lock is left behind."""
+def _terminable() -> Iterator[Event]:
+    """Let SIGTERM and SIGHUP unwind the stack as Ctrl-C does, so that no process, port or lock is left behind.
+
+    What it yields is set by Ctrl-C.
+    """
+    interrupted = Event()
 
     def leave(number: int, frame: FrameType | None) -> None:
         sys.exit(SIGNALLED + number)
 
-    numbers = [signal.SIGTERM, signal.SIGHUP] if hasattr(signal, "SIGHUP") else [signal.SIGTERM]
-    before = {number: signal.signal(number, leave) for number in numbers}
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    handlers: dict[int, Callable[[int, FrameType | None], None]] = {signal.SIGINT: interrupt, signal.SIGTERM: leave}
+    if hasattr(signal, "SIGHUP"):
+        handlers[signal.SIGHUP] = leave
+    wanted = [number for number in handlers if signal.getsignal(number) is not signal.SIG_IGN]  # nohup ignores SIGHUP
+    before = {number: signal.signal(number, handlers[number]) for number in wanted}
     try:
-        yield
+        yield interrupted
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from harness.errors import BadInput, HarnessError, InfrastructureError
+from harness.errors import BadInput, HarnessError, InfrastructureError, system_refusals
 from harness.report.text import printable_lines
 
 SIGNALLED = 128  # plus the signal's number: how shells give the status of a program that a signal ended
@@ -27,6 +28,10 @@ class _Console(Console):
     def on_broken_pipe(self) -> None:
         """Rich would exit with 1, which means a mismatch; `main` knows better."""
         raise BrokenPipeError
+
+
+class _Unwritable(BadInput):
+    """The JSON has no place: this error cannot be told there either."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +52,17 @@ class Output:
         if self.json is None:
             return
         text = json.dumps(result, indent=2, allow_nan=False) + "\n"
-        if self.json == "-":
-            sys.stdout.write(text)
-            sys.stdout.flush()
-            return
         try:
-            Path(self.json).write_text(text, encoding="utf-8")
+            if self.json == "-":
+                sys.stdout.write(text)
+                sys.stdout.flush()
+            else:
+                Path(self.json).write_text(text, encoding="utf-8")
+        except BrokenPipeError:
+            raise
         except OSError as error:
-            raise BadInput(f"the JSON cannot be written: {error.strerror}", where=self.json) from error
+            where = "standard output" if self.json == "-" else self.json
+            raise _Unwritable(f"the JSON cannot be written: {error.strerror}", where=where) from error
 
 
 def common(function: Callable[..., int]) -> Callable[..., int]:
@@ -68,18 +76,27 @@ def common(function: Callable[..., int]) -> Callable[..., int]:
     def command(*, verbose: bool, json_file: str | None, **options: Any) -> int:
         out = Output(json_file, verbose)
         try:
-            return function(out, **options)
+            with system_refusals():
+                return function(out, **options)
         except HarnessError as error:
-            if verbose:
-                traceback.print_exc()
-            complain(str(error))
-            out.write(_as_json(error))
-            return int(error.exit_code)
+            return _give_up(out, error)
         except KeyboardInterrupt:
             complain("interrupted")
             return INTERRUPTED
 
     return command
+
+
+def _give_up(out: Output, error: HarnessError) -> int:
+    if out.verbose:
+        traceback.print_exception(error)
+    complain(str(error))
+    if not isinstance(error, _Unwritable):
+        try:
+            out.write(_as_json(error))
+        except _Unwritable as second:
+            complain(str(second))
+    return int(error.exit_code)
 
 
 def complain(message: str) -> None:
@@ -97,6 +114,13 @@ def _as_json(error: HarnessError) -> dict[str, Any]:
 
 def _place(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     """Refuse a file that could never be written before anything is run for its sake."""
-    if value not in (None, "-") and not Path(value).resolve().parent.is_dir():
+    if value in (None, "-"):
+        return value
+    path = Path(value)
+    if not path.resolve().parent.is_dir():
         raise click.BadParameter(f"the folder of {value} does not exist", context, parameter)
+    if path.is_dir():
+        raise click.BadParameter(f"{value or '.'} is a folder", context, parameter)
+    if not os.access(path if path.exists() else path.resolve().parent, os.W_OK):
+        raise click.BadParameter(f"{value} may not be written", context, parameter)
     return value

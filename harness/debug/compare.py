@@ -8,6 +8,9 @@ is not what the expected tensors give, a second pass stops in front of that laye
     outputs are not what the layer's reference makes of its inputs      local        (and something was wrong before)
     outputs are what the reference makes of these wrong inputs          propagated   right for what it got
 
+A layer can also be wrong by writing where it must not. When an input is wrong that was right when it was computed, the
+layers in between are run once more, with a look at that tensor after each: the one that changes it is local, too.
+
 At the end of each sample `model_run` runs the whole model as an application does; its outputs are the model's outputs
 in the report, and they have to be those of the run layer by layer.
 """
@@ -112,6 +115,9 @@ class _Comparer:
     results: dict[int, LayerResult] = field(default_factory=dict)
     outputs: dict[TensorId, tuple[int, Difference]] = field(default_factory=dict)
     crcs: dict[int, int] = field(default_factory=dict)  # by layer: those that are through in this sample's first pass
+    lost: dict[TensorId, int] = field(
+        default_factory=dict
+    )  # right when computed, wrong when this layer comes to read it
     whole_model_agrees: bool | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -125,7 +131,7 @@ class _Comparer:
         given = dict(zip(self.source.graph.inputs, (values[number] for values in self.inputs), strict=True))
         wanted = {t: values[number] for t, values in self.expected.tensors.items()} | given
         sample = _Sample(number, given, wanted, isolated)
-        self.crcs = {}
+        self.crcs, self.lost = {}, {}
         try:
             self._first_pass(sample)
         except TargetStopped as stopped:
@@ -139,6 +145,7 @@ class _Comparer:
         try:
             self._examine(sample, suspects)
             self._whole_model(sample)
+            self._find_overwriters(sample)
         except TargetStopped as stopped:
             self.on_stop(stopped)
             self._presume(sample, suspects)
@@ -219,11 +226,54 @@ class _Comparer:
             return LayerResult(layer, Status.LOCAL, difference, note=note)
         if difference.mismatches == 0:
             return LayerResult(layer, Status.MATCH, difference)
-        if all(self.tolerance.equal(wanted[t], got[t]) for t in layer.inputs):
+        wrong = [t for t in layer.inputs if not self.tolerance.equal(wanted[t], got[t])]
+        self.lost |= {t: layer.index for t in wrong if t not in self.lost and self._was_right(t, wanted)}
+        if not wrong:
             return LayerResult(layer, Status.LOCAL, difference)
         if self._difference(layer, self.reference(layer, got), made).mismatches == 0:
             return LayerResult(layer, Status.PROPAGATED, difference)
         return LayerResult(layer, Status.LOCAL, difference, note="wrong also for the wrong inputs it got")
+
+    def _was_right(self, tensor: TensorId, wanted: Values) -> bool:
+        """Whether the tensor was as it should be when it was computed, or is an input of the model."""
+        layer = self._maker(tensor)
+        return layer is None or self.crcs.get(layer.index) == _crc(wanted, layer.outputs)
+
+    def _maker(self, tensor: TensorId) -> Layer | None:
+        return next((layer for layer in self.source.layers if tensor in layer.outputs), None)
+
+    def _find_overwriters(self, sample: _Sample) -> None:
+        """Name the layers that changed the tensors in `lost`."""
+        if sample.isolated:  # every layer was given what it should get
+            return
+        for tensor, reader in self.lost.items():
+            overwriter = self._overwriter(tensor, reader, sample)
+            if overwriter is not None:
+                self._accuse(overwriter, tensor, reader, sample)
+            elif reader == len(self.source.layers):  # right layer by layer, wrong in one go
+                self.whole_model_agrees = False
+
+    def _overwriter(self, tensor: TensorId, reader: int, sample: _Sample) -> Layer | None:
+        """The layer before `reader` that changes `tensor`, which it does not compute."""
+        maker = self._maker(tensor)
+        first = 0 if maker is None else maker.index + 1
+        if first == reader:
+            return None
+        self._write(sample.given)
+        if first:
+            self.device.run_layers(0, first)
+        for layer in self.source.layers[first:reader]:
+            self._run(layer)
+            if not self.tolerance.equal(sample.wanted[tensor], self._read([tensor])[tensor]):
+                return layer
+        return None
+
+    def _accuse(self, layer: Layer, tensor: TensorId, reader: int, sample: _Sample) -> None:
+        spec = self.source.graph.tensor(tensor)
+        use = f"layer {reader} reads" if reader < len(self.source.layers) else "is an output of the model"
+        note = f"writes over tensor {tensor} {spec.name!r}, which {use}"
+        known = self.results[layer.index]
+        self._record(replace(known, status=Status.LOCAL, note=f"{known.note}; {note}" if known.note else note), sample)
 
     def _run(self, layer: Layer) -> int:
         (done,) = self.device.run_layers(layer.index, layer.index + 1)
@@ -254,7 +304,10 @@ class _Comparer:
             difference += self.tolerance.difference(sample.wanted[tensor], values)
             self.outputs[tensor] = (zlib.crc32(values.tobytes(), crc), difference)
             layerwise = [self.crcs[layer.index] for layer in self.source.layers if layer.outputs == (tensor,)]
-            if layerwise and not sample.isolated:
+            wrong = not self.tolerance.equal(sample.wanted[tensor], values)
+            if wrong and not sample.isolated and self._was_right(tensor, sample.wanted):
+                self.lost.setdefault(tensor, len(self.source.layers))
+            elif layerwise and not sample.isolated:
                 agrees = layerwise[-1] == zlib.crc32(values.tobytes())
                 self.whole_model_agrees = agrees and self.whole_model_agrees is not False
 

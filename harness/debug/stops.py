@@ -12,7 +12,7 @@ from harness.debug.layers import LayerMap
 from harness.debug.memory import ReadTarget
 from harness.debug.source_files import SourceFiles
 from harness.runners.sanitizer import parse_report
-from harness.verdict import TargetStopped
+from harness.verdict import TargetStopped, Verdict
 
 
 def explain_stop(
@@ -30,7 +30,8 @@ def explain_stop(
     report = parse_report(stopped.detail)
     if report is not None:
         files = SourceFiles((*search, firmware_elf.parent))
-        return explain_report(report, LayerMap(source=source), stopped.layer, files)
+        asked = stopped.verdict is Verdict.TIMEOUT
+        return explain_report(report, LayerMap(source=source), stopped.layer, files, asked=asked)
     if stopped.state is None:
         return None
     return explain(stopped.state, firmware_elf, source=source, read_memory=read_memory, search=search)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Iterable
 
 from rich.console import Console, Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from harness.debug.comparison import LayerResult, Status
-from harness.report.text import printable, printable_lines, shortened
+from harness.report.layer_table import WIDTH, layer_table
+from harness.report.text import printable, printable_lines
 from harness.report.traceback import traceback_text
 from harness.verdict import Verdict
 from harness.verification import Report
@@ -24,10 +23,6 @@ _VERDICT_STYLES = {
     Verdict.TIMEOUT: "bold red",
     Verdict.INFRASTRUCTURE: "bold yellow",
 }
-_STATUS_STYLES = {Status.MATCH: "green", Status.LOCAL: "bold red", Status.PROPAGATED: "yellow", Status.NOT_RUN: "dim"}
-_WIDTH = 120  # characters of a report that is not for a terminal
-_WIDE = 110  # from this width on there is room for tensor names
-_NAME = 24  # characters of a tensor's name
 _MOST_DISAGREEMENTS = 5  # listed one by one
 
 
@@ -38,7 +33,7 @@ def show(report: Report, console: Console) -> None:
         console.print(line, soft_wrap=True)
 
 
-def body(report: Report, width: int = _WIDTH) -> RenderableType:
+def body(report: Report, width: int = WIDTH) -> RenderableType:
     """Layer table, remarks, memory, and why the target stopped if it did."""
     parts: list[RenderableType] = [layer_table(report, width), Text()]
     parts += [Text(line) for line in remarks(report)]
@@ -62,7 +57,7 @@ def closing(report: Report) -> list[Text]:
 
 def plain(renderable: RenderableType) -> str:
     """As text without colours, for a test report or a file."""
-    console = Console(file=io.StringIO(), width=_WIDTH, color_system=None, force_terminal=False, legacy_windows=False)
+    console = Console(file=io.StringIO(), width=WIDTH, color_system=None, force_terminal=False, legacy_windows=False)
     with console.capture() as capture:
         console.print(renderable)
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
@@ -100,65 +95,13 @@ def _elements(report: Report, layers: Iterable[LayerResult]) -> int:
     return sum(tensor.elements for result in layers for tensor in report.output_tensors(result))
 
 
-def layer_table(report: Report, width: int = _WIDTH) -> Table:
-    """One row a layer: number, C function, operator, tensor, shape, elements, mismatches, largest difference, status.
-
-    The tensor's name is left out where there is no room for it in `width` characters.
-    """
-    named = width >= _WIDE
-    floats = any(result.difference.max_ulp is not None for result in report.comparison.layers)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("", justify="right")
-    table.add_column("layer", no_wrap=True)
-    table.add_column("operator", no_wrap=True)
-    if named:
-        table.add_column("tensor", no_wrap=True)
-    table.add_column("shape", no_wrap=True)
-    table.add_column("elements", justify="right", no_wrap=True)
-    table.add_column("mismatches", justify="right", no_wrap=True)
-    table.add_column("largest difference", justify="right", min_width=10)
-    if floats:
-        table.add_column("ULPs", justify="right")
-    table.add_column("status", no_wrap=True)
-    for result in report.comparison.layers:
-        tensors = report.output_tensors(result)
-        known = result.status is not Status.NOT_RUN and result.difference.elements > 0
-        ulps = result.difference.max_ulp
-        row = [
-            str(result.layer.index),
-            result.layer.name,
-            result.layer.op,
-            *([shortened(printable(tensors[0].label), _NAME)] if named else []),
-            "×".join(str(d) for d in tensors[0].shape),
-            f"{sum(t.elements for t in tensors):,}",
-            f"{result.difference.mismatches:,}" if known else "",
-            _largest(result) if known else "",
-        ]
-        row += ["" if ulps is None or not known else f"{ulps:,}"] if floats else []
-        table.add_row(*(Text(cell) for cell in row), _status(report, result))
-    return table
-
-
-def _largest(result: LayerResult) -> str:
-    largest = result.difference.max_abs_diff
-    if isinstance(largest, int):
-        return f"{largest:,}"
-    return f"{largest:.3g}" if math.isfinite(largest) else "NaN/inf"
-
-
-def _status(report: Report, result: LayerResult) -> Text:
-    if result.status is Status.NOT_RUN and report.crashed_layer == result.layer.index:
-        return Text(report.verdict.value, style="bold red")
-    return Text(result.status.value.replace("_", " "), style=_STATUS_STYLES[result.status])
-
-
 def remarks(report: Report) -> list[str]:
     """What a reader should know beside the table, a line each."""
     lines = []
     for result in report.comparison.layers:
         if result.note:
             lines.append(f"layer {result.layer.index}: {result.note}")
-        if result.sample:
+        if result.sample and result.status is not Status.NOT_RUN:
             lines.append(f"layer {result.layer.index}: first wrong in sample {result.sample}")
     lines += [printable(note) for note in report.comparison.notes]
     if report.comparison.whole_model_agrees is False:

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from rich.console import Group
 from rich.text import Text
 
-from harness.report.console import headline, layer_table, memory_line, plain, remarks
+from harness.report.console import headline, memory_line, plain, remarks
+from harness.report.layer_table import layer_table
 from harness.report.text import printable_bytes, printable_lines
 from harness.report.traceback import traceback_text
 from harness.session import LogLine

@@ -200,7 +200,10 @@ class RpcClient:
         elif isinstance(event, m.Started) and not self._starting:
             if self.hello().record_bytes:  # the fault path itself failed and reset the processor
                 self._raise_crash({})
-            raise RunnerFailed("the firmware restarted by itself", hint="Check the supply, the reset line, watchdogs.")
+            raise TargetCrashed(
+                "the firmware restarted by itself: something reset the processor, or wrote over the firmware's own "
+                "memory (beyond the end of the arena?); on a board also a watchdog, the reset line or the supply"
+            )
 
     def _last_words(self, first: m.Fault) -> dict[int, m.Fault]:
         """The pieces of the record that the firmware sends by itself, by offset."""

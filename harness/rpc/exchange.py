@@ -90,7 +90,10 @@ class Exchange:
             elif frame is None or frame.type == m.Damaged.code:
                 damaged += 1
                 if damaged > MOST_DAMAGED:
-                    raise RunnerFailed(f"{damaged} frames arrived damaged during one {type(command).__name__}")
+                    raise RunnerFailed(
+                        f"{damaged} frames arrived damaged during one {type(command).__name__}",
+                        hint="Is the baud rate right, and does the harness's firmware run at the other end?",
+                    )
                 self._repeat(request, limit)
             elif frame.type == command.code | m.REPLY and frame.sequence == self._sequence:
                 if frame.status < 0:

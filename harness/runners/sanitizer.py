@@ -52,8 +52,10 @@ def parse_report(text: str) -> SanitizerReport | None:
         return SanitizerReport(
             "undefined-behaviour", found["sentence"], int(address[1], 16) if address else pointer, frames, {}
         )
-    address = re.search(r"address (0x[0-9a-f]+)", found["rest"])
     registers = {name: int(value, 16) for name, value in _REGISTER.findall(found["rest"])}
+    if found["kind"] == "ABRT":  # what it gives as the address is the id of the process that sent the signal
+        return SanitizerReport("ABRT", "the program aborted itself", None, frames, registers)
+    address = re.search(r"address (0x[0-9a-f]+)", found["rest"])
     sentence = f"{found['kind']}{found['rest'].split(' (pc ')[0].split(' at pc ')[0]}"
     return SanitizerReport(found["kind"], sentence, int(address[1], 16) if address else None, frames, registers)
 

@@ -23,6 +23,15 @@ class Sizes:
     ram: int  # bytes of variables, stacks and arena
 
 
+def begins(path: Path) -> bool:
+    """Whether there is a file that begins as an ELF file does: after a power failure new files may be empty."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(4) == b"\x7fELF"
+    except FileNotFoundError:
+        return False
+
+
 def build_id(elf: Path) -> bytes:
     """The GNU build ID. ToolFailed: there is none."""
     with elf.open("rb") as stream:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,8 +30,11 @@ class Gcc:
     path: str
     version: str  # first line of --version, and when the file was last changed: a new compiler makes new objects
 
-    def run(self, arguments: Sequence[str], folder: Path, file: str) -> None:
-        """Run it in `folder`. ToolFailed: its own words, the command, and `file`, which it was working on."""
+    def run(self, arguments: Sequence[str], folder: Path, file: str, made: Sequence[Path]) -> None:
+        """Run it in `folder`, to make the files `made`.
+
+        ToolFailed: its own words, the command, and `file`, which it was working on.
+        """
         command = [self.path, *arguments]
         try:
             done = subprocess.run(
@@ -43,11 +47,19 @@ class Gcc:
             ) from error
         except OSError as error:
             raise ToolFailed(f"cannot run the compiler: {error.strerror}", where=self.path) from error
+        if done.returncode < 0:
+            ended = signal.Signals(-done.returncode).name
+            raise ToolFailed(f"the compiler was ended by {ended}", where=file, hint=_quote(command))
         if done.returncode != 0:
             words = (done.stderr or done.stdout).strip() or f"exit code {done.returncode} without a word"
             if len(words) > LONGEST_QUOTE:
                 words = words[:LONGEST_QUOTE] + "\n…"
             raise ToolFailed(f"the compiler refused it:\n{words}", where=file, hint=_quote(command))
+        lacking = [path.name for path in made if not path.is_file()]
+        if lacking:
+            raise ToolFailed(
+                f"the compiler reports success but made no {' and no '.join(lacking)}", where=file, hint=_quote(command)
+            )
 
 
 def compiler(board: Board) -> Gcc:
@@ -64,7 +76,10 @@ def _version(path: str, changed: int) -> str:
     try:
         done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=TIMEOUT, check=True)
     except (OSError, subprocess.SubprocessError) as error:
-        raise ToolFailed(f"the compiler does not tell its version: {error}", where=path) from error
+        words = error.strerror if isinstance(error, OSError) else str(error)
+        raise ToolFailed(
+            f"the compiler does not tell its version: {words}", where=path, hint="Is it whole? `harness doctor` looks."
+        ) from error
     return f"{done.stdout.splitlines()[0] if done.stdout else ''} {changed}"
 
 

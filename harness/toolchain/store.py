@@ -4,7 +4,7 @@
     <root>/firmware/abcdef…/                one linked firmware with its sources
 
 A name is the SHA-256 of everything that went in, so an entry never changes and nothing is ever out of date. Entries are
-made elsewhere and moved into place whole. What was not used for a month is deleted.
+made elsewhere and moved into place whole. What was not used for a month is deleted, unfinished work after a day.
 """
 
 from __future__ import annotations
@@ -87,6 +87,11 @@ class Store:
         shutil.rmtree(place, ignore_errors=True)
         os.replace(made, place)
 
+    def forget(self, *entries: Path) -> None:
+        """Remove files, so that they are made anew when they are needed."""
+        for entry in entries:
+            entry.unlink(missing_ok=True)
+
     def used(self, entry: Path) -> None:
         """Note that an entry is still of use."""
         os.utime(entry)
@@ -99,8 +104,10 @@ class Store:
         marker.touch()
         os.utime(marker, (now(), now()))
         for entry in (*self.root.glob("objects/*/*"), *self.root.glob("firmware/*"), *self.root.glob("work/*")):
+            # what a killed harness left of its work is of no use to anybody
+            limit = SWEEP_SECONDS if entry.parent.name == "work" else UNUSED_SECONDS
             try:
-                if now() - entry.stat().st_mtime < UNUSED_SECONDS:
+                if now() - entry.stat().st_mtime < limit:
                     continue
             except FileNotFoundError:
                 continue  # another process sweeps, too

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -36,8 +37,10 @@ class Artifacts:
             pass  # only to know at once whether it can be
 
     def inputs(self, inputs: Sequence[np.ndarray]) -> None:
+        packed = io.BytesIO()  # zipfile would write the rest of a file that does not fit when it is collected
+        np.savez_compressed(packed, **{f"input_{j}": array for j, array in enumerate(inputs)})
         with writing(self.folder):
-            np.savez_compressed(self.folder / "inputs.npz", **{f"input_{j}": array for j, array in enumerate(inputs)})
+            (self.folder / "inputs.npz").write_bytes(packed.getbuffer())
 
     def sources(self, source: CSource) -> None:
         c_directory.write(source, self.folder / "sources", force=True)

@@ -20,7 +20,7 @@ from harness.debug.compare import Progress, compare
 from harness.debug.comparison import Comparison, nothing_ran
 from harness.debug.crash import Crash
 from harness.debug.stops import explain_stop
-from harness.errors import BadInput
+from harness.errors import BadInput, system_refusals
 from harness.firmware import Firmware
 from harness.oracle import Consultation, Expected, Tolerance, default_name, draw_inputs, load_inputs
 from harness.session import Session, open_session
@@ -29,6 +29,7 @@ from harness.verification.artifacts import Artifacts
 from harness.verification.report import Report, Settings
 
 
+@system_refusals()
 def verify(
     path: Path | str,
     board: Board | Path | str,

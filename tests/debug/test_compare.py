@@ -44,6 +44,7 @@ class Device:
     source: CSource
     faults: dict[int, Fault] = field(default_factory=dict)
     stops: dict[int, Exception] = field(default_factory=dict)
+    spills: dict[int, int] = field(default_factory=dict)  # layer: the tensor whose first byte it writes over
     whole_model_stops: Exception | None = None
     whole_model_fault: Fault | None = None
     memory: bytearray = field(default_factory=lambda: bytearray(2 * PLACE))
@@ -87,6 +88,8 @@ class Device:
         if layer.index in self.faults:
             made = self.faults[layer.index](made)
         self.write_tensor(op.outputs[0], made)
+        if layer.index in self.spills:
+            self.memory[self.source.placements[self.spills[layer.index]].offset] ^= 0x40
         return Done(layer.index, zlib.crc32(made.tobytes()))
 
     def _tensor(self, tensor: int) -> np.ndarray:
@@ -153,6 +156,26 @@ def bump(values: np.ndarray) -> np.ndarray:
 def scramble(values: np.ndarray) -> np.ndarray:
     """Every element wrong, and differently for different inputs."""
     return (values.astype(np.int16) ^ 0x35).astype(values.dtype)
+
+
+@pytest.fixture(scope="module")
+def branched(tmp_path_factory: pytest.TempPathFactory) -> CSource:
+    """Layer 3 adds what layers 0 and 2 made; layer 1 has an output of the model. Every tensor has its own place."""
+    net = Net(seed=6)
+    start = net.conv2d(net.input((1, 4, 4, 2)), (1, 1), 3)
+    net.max_pool(start)
+    net.add(start, net.conv2d(start, (1, 1), 3))
+    path = tmp_path_factory.mktemp("model") / "branched.tflite"
+    path.write_bytes(net.build())
+    graph = load_model(path)
+    variable = [*graph.inputs, *(t for op in graph.ops for t in op.outputs)]
+    reads = [tuple(t for t in op.inputs if t in variable) for op in graph.ops]
+    layers = tuple(
+        Layer(i, f"layer_{i}", op.kind, (i,), reads[i], op.outputs, f"layers/{i:03}.c", 0)
+        for i, op in enumerate(graph.ops)
+    )
+    places = {t: Placement(128 * i, graph.tensor(t).bytes) for i, t in enumerate(variable)}
+    return CSource(graph.name, Target("host", frozenset()), graph, {}, layers, places, 2 * PLACE, 2 * PLACE, 0)
 
 
 # ---- what matches ------------------------------------------------------------------------------------------------
@@ -237,6 +260,29 @@ def test_a_layer_that_reads_what_nothing_wrote(source: CSource) -> None:
     comparison = judged(Device(source, {2: unstable}))
     assert comparison.layers[2].status is LOCAL
     assert "from run to run" in comparison.layers[2].note
+
+
+def test_a_layer_that_writes_over_what_a_later_one_reads(branched: CSource) -> None:
+    victim = branched.layers[0].outputs[0]
+    comparison = judged(Device(branched, spills={2: victim}), samples=2)
+    assert statuses(comparison) == [MATCH, MATCH, LOCAL, PROPAGATED]
+    guilty = comparison.layers[2]
+    assert guilty.difference.mismatches == 0
+    assert guilty.note == f"writes over tensor {victim} {branched.graph.tensor(victim).name!r}, which layer 3 reads"
+    assert comparison.verdict is Verdict.MISMATCH
+
+
+def test_a_layer_that_writes_over_the_input_of_the_model(branched: CSource) -> None:
+    assert statuses(judged(Device(branched, spills={0: branched.graph.inputs[0]}))) == [MATCH] * 4  # nobody reads it
+
+
+def test_a_layer_that_writes_over_an_output_of_the_model(branched: CSource) -> None:
+    victim = branched.layers[1].outputs[0]
+    assert victim in branched.graph.outputs
+    comparison = judged(Device(branched, spills={3: victim}))
+    assert statuses(comparison) == [MATCH, MATCH, MATCH, LOCAL]
+    assert comparison.layers[3].note.endswith("which is an output of the model")
+    assert comparison.whole_model_agrees is not False
 
 
 def test_model_run_that_differs_from_its_layers(source: CSource) -> None:

@@ -332,7 +332,7 @@ def test_a_fault_path_that_never_comes_to_its_end_resets_the_processor() -> None
         client.connect()
         client.memory_write(symbols(board)["postmortem"] & ~1, UDF_CODE)
         client.tensor_write(0, bytes([UDF - 1]))
-        with pytest.raises(RunnerFailed, match="the firmware restarted by itself"):
+        with pytest.raises(TargetCrashed, match="the firmware restarted by itself"):
             client.run_layers(0, 3, timeout=TIMEOUT)
         assert client.hello().board_name == board
 
