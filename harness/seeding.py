@@ -40,31 +40,34 @@ def miscompile(source: CSource, layer: Layer, by: int = 1) -> Edit:
     quant = source.graph.tensor(layer.outputs[0]).quant
     zero_point = 0 if quant is None else abs(quant.zero_point)
     lines = source.files[layer.file].splitlines()
-    for number in _stores(lines, layer):
-        place, equals, value = lines[number].partition(" = ")
-        wrong = re.sub(rf"(?<=[-+] ){zero_point}\b(?![^\[]*\])", str(zero_point - by), value, count=1)
-        if wrong != value:
-            return _edited(source, layer, lines, number, lines[number], place + equals + wrong)
+    for store in _stores(lines, layer):
+        for number in store:
+            place, equals, value = lines[number].rpartition(" = ")
+            wrong = re.sub(rf"(?<=[-+] ){zero_point}\b(?![^\[]*\])", str(zero_point - by), value, count=1)
+            if wrong != value:
+                return _edited(source, layer, lines, number, lines[number], place + equals + wrong)
     raise BadInput(f"no store of the output adds the zero point {zero_point}", where=layer.file)
 
 
 def crash(source: CSource, layer: Layer) -> Edit:
     """Reads from an address where there is no memory, just before the first store of the layer's output."""
     lines = source.files[layer.file].splitlines()
-    for number in _stores(lines, layer):
+    for store in _stores(lines, layer):
+        number = store[0]
         indent = lines[number][: -len(lines[number].lstrip())]
         load = f"{indent}(void)*(const volatile int8_t *)0x{UNMAPPED:08x}u;"
         return _edited(source, layer, lines, number, None, load)
     raise BadInput("nothing is stored into the output", where=layer.file)
 
 
-def _stores(lines: list[str], layer: Layer) -> list[int]:
-    """Positions of the lines that store into an output of the layer's function, from its definition on."""
+def _stores(lines: list[str], layer: Layer) -> list[range]:
+    """The lines of each statement that stores into an output of the layer's function, from its definition on."""
     definition = next((n for n, line in enumerate(lines) if line.startswith(f"void {layer.name}(")), len(lines))
     parameters = re.findall(r"(const )?\w+ \*restrict (\w+)", lines[definition]) if definition < len(lines) else []
     outputs = "|".join(name for const, name in parameters if not const)
-    store = re.compile(rf"\s+(?:{outputs})\[.*\] = .*;")
-    return [n for n in range(definition + 1, len(lines)) if outputs and store.fullmatch(lines[n])]
+    store = re.compile(rf"\s+(?:{outputs})\[.*\] =( .*)?")
+    firsts = [n for n in range(definition + 1, len(lines)) if outputs and store.fullmatch(lines[n])]
+    return [range(n, next((m for m in range(n, len(lines)) if lines[m].endswith(";")), n) + 1) for n in firsts]
 
 
 def _edited(source: CSource, layer: Layer, lines: list[str], number: int, before: str | None, after: str) -> Edit:

@@ -15,7 +15,7 @@ from harness.compiler.render_c import render_function
 STRICT = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-Wconversion", "-ffp-contract=off"]
 
 
-def run_native(program: Program, inputs: dict[str, np.ndarray], folder: Path) -> dict[str, np.ndarray]:
+def run_native(program: Program, inputs: dict[str, np.ndarray], folder: Path, *flags: str) -> dict[str, np.ndarray]:
     """Compiles `program` with the host's gcc under the sanitizer of undefined behaviour and calls it once."""
     (folder / "nn_math.h").write_text(_nn_math_h([program]))
     (folder / "weights.h").write_text(_weights_h([program]))
@@ -25,7 +25,7 @@ def run_native(program: Program, inputs: dict[str, np.ndarray], folder: Path) ->
     library = folder / f"{program.name}.so"
     checks = ["-fsanitize=undefined", "-fsanitize-undefined-trap-on-error"]
     sources = [str(folder / "layer.c"), str(folder / "weights.c")]
-    subprocess.run(["gcc", *STRICT, *checks, "-shared", "-fPIC", *sources, "-o", str(library)], check=True)
+    subprocess.run(["gcc", *STRICT, *flags, *checks, "-shared", "-fPIC", *sources, "-o", str(library)], check=True)
     function = getattr(ctypes.CDLL(str(library)), program.name)
     ins = [np.ascontiguousarray(inputs[b.name]) for b in program.of_space("input")]
     outs = {b.name: np.zeros(b.shape, b.dtype.np) for b in program.of_space("output")}

@@ -132,6 +132,10 @@ def test_an_unknown_board_names_the_known_ones() -> None:
         ('name = "mine"', 'name = "yours"', "name: 'yours' is not the file's own name 'mine'"),
         ('name = "mine"', "", "name: Field required"),
         ('description = "A board of my own"', "description = ", "not TOML"),
+        ('description = "A board of my own"', "description = " + 10_000 * "[", "not a board: tables or arrays within"),
+        ('"-mcpu=cortex-m4"', '"-wrapper", "touch,pwned"', "cpu.flags.0: String should match pattern"),
+        ('"-mcpu=cortex-m4"', '"-fplugin=./evil.so"', "cpu.flags.0: String should match pattern"),
+        ('"-mcpu=cortex-m4"', '"@arguments"', "cpu.flags.0: String should match pattern"),
         ('core = "cortex-m4"', 'core = "cortex-m4"\ncore = "cortex-m4"', "not TOML"),
     ],
 )

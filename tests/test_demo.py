@@ -61,7 +61,7 @@ def test_the_crash_has_function_file_line_and_layer(steps: dict[str, Any]) -> No
 def test_a_miscompile_that_is_none_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """If the seeded fault changed nothing, everything would match: the demo must then fail."""
 
-    def harmless(source: CSource, layer: Layer) -> seeding.Edit:
+    def harmless(source: CSource, layer: Layer, by: int = 1) -> seeding.Edit:
         return seeding.Edit(layer, 1, "", "", source)
 
     monkeypatch.setattr(demo, "miscompile", harmless)

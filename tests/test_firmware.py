@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import shutil
 import subprocess
@@ -14,7 +16,7 @@ import pytest
 
 from harness.board import STUB_FLASH_BYTES, STUB_STATE_BYTES, Board, load_board
 from harness.compiler.csource import CSource
-from harness.errors import BadInput, DoesNotFit, ToolFailed, ToolMissing
+from harness.errors import BadInput, DoesNotFit, InfrastructureError, ToolFailed, ToolMissing
 from harness.firmware import Firmware, build
 from harness.toolchain import gcc
 from tests import sample_model
@@ -181,9 +183,9 @@ def test_a_changed_layer_is_the_only_file_compiled_anew(cache: Path, monkeypatch
     compiled = []
     run = gcc.Gcc.run
 
-    def note(self: gcc.Gcc, arguments: list[str], folder: Path, file: str) -> None:
+    def note(self: gcc.Gcc, arguments: list[str], folder: Path, file: str, *made: object) -> None:
         compiled.append(file)
-        run(self, arguments, folder, file)
+        run(self, arguments, folder, file, *made)
 
     monkeypatch.setattr(gcc.Gcc, "run", note)
     body = "    output[0] = input[0];\n"
@@ -304,6 +306,54 @@ def test_a_broken_compiler_is_not_a_python_error(cache: Path, tmp_path: Path, mo
     monkeypatch.setenv("PATH", str(fake.parent))
     with pytest.raises(ToolFailed, match="the compiler does not tell its version"):
         build(sample_model.sample(), load_board(M3), cache=cache)
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("exit 0", "reports success but made no"),
+        ("kill -9 $$", "the compiler was ended by SIGKILL"),
+        ("exit 3", "exit code 3 without a word"),
+    ],
+)
+def test_a_compiler_that_only_pretends(
+    script: str, words: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = tmp_path / "bin" / "arm-none-eabi-gcc"
+    fake.parent.mkdir()
+    fake.write_text(f'#!/bin/sh\nif [ "$1" = --version ]; then echo fake 1.0; exit 0; fi\n{script}\n')
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{fake.parent}{os.pathsep}{os.environ['PATH']}")
+    with pytest.raises(ToolFailed, match=words) as refusal:
+        build(sample_model.sample(), load_board(M3), cache=cache)
+    assert "The command was: " in refusal.value.hint
+
+
+@pytest.mark.parametrize("damage", [b"", b"garbage", b"\x7fELF and no more"])
+def test_a_damaged_cache_mends_itself(damage: bytes, cache: Path) -> None:
+    """As a power failure leaves it: files that were written last may be empty or full of something else."""
+    first = build(sample_model.sample(), load_board(M3), cache=cache)
+    elf = first.elf.read_bytes()
+    first.elf.write_bytes(damage[:7])
+    (first.build_dir / "firmware.json").unlink()
+    for made in cache.glob("objects/*/*.o"):
+        made.write_bytes(damage)
+    if damage.startswith(b"\x7fELF"):  # only the linker can tell
+        with pytest.raises(ToolFailed):
+            build(sample_model.sample(), load_board(M3), cache=cache)
+    assert build(sample_model.sample(), load_board(M3), cache=cache).elf.read_bytes() == elf
+
+
+def test_a_disk_that_is_full_is_no_python_error(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path, *args: object, **options: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self))
+
+    monkeypatch.setattr(Path, "write_text", refuse)
+    with pytest.raises(InfrastructureError, match="No space left on device") as refusal:
+        build(sample_model.sample(), load_board(M3), cache=cache)
+    assert refusal.value.where.startswith(str(cache))
+    assert "XDG_CACHE_HOME" in refusal.value.hint
+    assert list((cache / "work").iterdir()) == []
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../outside.c", "layers/../../outside.c", "firmware_stub/main.c", ""])

@@ -211,7 +211,8 @@ def test_board_left_crashed_by_an_earlier_session_is_started_anew() -> None:
 
 def test_a_layer_that_resets_the_processor_has_crashed() -> None:
     board = load_board(BOARD)
-    reset = "    *(volatile uint32_t *)0xE000ED0Cu = 0x05FA0004u;\n    for (;;) { }\n"  # AIRCR.SYSRESETREQ
+    request = "*(volatile uint32_t *)0xE000ED0Cu = 0x05FA0004u;"  # AIRCR.SYSRESETREQ
+    reset = f"    output[0] = input[0];\n    {request}\n    for (;;) {{ }}\n"
     firmware = build(sample_model.with_kernel(sample_model.sample(), 1, reset), board)
     with open_session(firmware, board) as session:
         session.write_tensor(sample_model.INPUT, values(0))

@@ -18,6 +18,9 @@ from harness.errors import BadInput
 FLOAT_RANGE = (-1.0, 1.0)  # drawn float inputs lie in [low, high): the range most models normalise to
 
 
+MOST_BYTES = 2 << 30  # of the tensors of all samples together, which are held in memory
+
+
 def draw_inputs(graph: Graph, seed: int, samples: int) -> tuple[np.ndarray, ...]:
     """One array of shape (samples, *input shape) per model input.
 
@@ -28,11 +31,23 @@ def draw_inputs(graph: Graph, seed: int, samples: int) -> tuple[np.ndarray, ...]
         raise BadInput(f"{samples} samples were asked for; at least 1 is needed")
     if seed < 0:
         raise BadInput(f"the seed {seed} is negative")
+    check_samples(graph, samples)
     return tuple(
         np.stack([_draw(np.random.default_rng([seed, k, j]), graph.tensor(t).shape, graph.tensor(t).dtype)
                   for k in range(samples)])
         for j, t in enumerate(graph.inputs)
     )  # fmt: skip
+
+
+def check_samples(graph: Graph, samples: int, where: str = "") -> None:
+    """BadInput when the tensors of so many samples would not fit in memory."""
+    each = sum(tensor.bytes for tensor in graph.tensors if tensor.data is None)
+    if samples * each > MOST_BYTES:
+        raise BadInput(
+            f"{samples:,} samples of this model's tensors take {samples * each:,} bytes, more than {MOST_BYTES:,}",
+            where=where,
+            hint=f"at most {MOST_BYTES // each:,} samples at a time",
+        )
 
 
 def _draw(rng: np.random.Generator, shape: tuple[int, ...], dtype: DType) -> np.ndarray:
@@ -59,6 +74,7 @@ def load_inputs(path: Path, graph: Graph) -> tuple[np.ndarray, ...]:
         arrays = []
         for name, tensor in wanted.items():
             file.expect(name, tensor.shape, tensor.dtype)
+            check_samples(graph, file.header(name).shape[0], str(path))
             arrays.append(file.read(name))
     same_samples(path, dict(zip(wanted, arrays, strict=True)))
     return tuple(arrays)
@@ -88,7 +104,8 @@ class NpzFile:
         except FileNotFoundError:
             raise BadInput("no such file", where=str(path)) from None
         except (OSError, zipfile.BadZipFile) as error:
-            raise BadInput(f"not a readable .npz file: {error}", where=str(path), hint=_HINT) from None
+            words = error.strerror if isinstance(error, OSError) else str(error)
+            raise BadInput(f"not a readable .npz file: {words}", where=str(path), hint=_HINT) from None
 
     def __enter__(self) -> NpzFile:
         return self
@@ -127,7 +144,8 @@ class NpzFile:
         except KeyError:
             raise BadInput(f"{name!r} is not an array (.npy)", where=str(self.path), hint=_HINT) from None
         except (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
-            raise BadInput(f"array {name!r} cannot be read: {error}", where=str(self.path), hint=_HINT) from None
+            words = str(error).partition("\n")[0]  # numpy goes on with how to switch its checks off
+            raise BadInput(f"array {name!r} cannot be read: {words}", where=str(self.path), hint=_HINT) from None
 
 
 def _read_header(stream: IO[bytes]) -> _Header:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +21,17 @@ from harness.compiler.graph import Graph, TensorId
 from harness.errors import BadInput, OracleFailed, ToolMissing
 from harness.oracle.answers import PACKAGES
 
+_LONGEST_WORDS = 2000  # bytes of what a worker said that are looked at
 _GRACE_SECONDS = 5  # CPU time beyond the deadline after which the kernel ends a worker whose parent is gone
 
 
-class Worker:
-    """A running interpreter; a context manager, so that an interrupted harness leaves no process and no folder.
+_OTHERS = "choose another one with --oracle (numpy needs nothing installed)"
 
+
+class Worker:
+    """A running interpreter; a context manager, so that an interrupted harness leaves no process.
+
+    Question and answer are files without a name: nothing of them stays behind, not even when the harness is killed.
     `kind` is a key of worker.KINDS; `inputs` one array (samples, *shape) per model input; `timeout` in seconds.
     """
 
@@ -42,35 +47,40 @@ class Worker:
         self.kind = kind
         self.model = model
         self.timeout = timeout
-        self.folder = Path(tempfile.mkdtemp(prefix="layerproof-oracle-"))
-        try:
-            request = {"tensors": list(tensors), "cpu_seconds": math.ceil(timeout) + _GRACE_SECONDS}
-            (self.folder / "request.json").write_text(json.dumps(request))
-            np.savez(self.folder / "inputs.npz", **{f"input_{j}": values for j, values in enumerate(inputs)})
+        with ExitStack() as stack:
+            question, self._answer, self._output = (stack.enter_context(tempfile.TemporaryFile()) for _ in range(3))
+            request = {
+                "tensors": list(tensors),
+                "cpu_seconds": math.ceil(timeout) + _GRACE_SECONDS,
+                "parent": os.getpid(),
+            }
+            arrays = {f"input_{j}": values for j, values in enumerate(inputs)}
+            np.savez(question, request=np.array(json.dumps(request)), **arrays)
+            question.seek(0)
             self._deadline = time.monotonic() + timeout
-            with (self.folder / "output.txt").open("wb") as output:
-                # Its own session: Ctrl-C reaches the harness only, which then ends the worker in order.
-                self._process = subprocess.Popen(
-                    [*command, kind, str(model.resolve()), str(self.folder)],
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    cwd=self.folder,
-                    env=_environment(),
-                    start_new_session=True,
-                )
-        except BaseException:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            raise
+            # Its own session: Ctrl-C reaches the harness only, which then ends the worker in order.
+            self._process = subprocess.Popen(
+                [*command, kind, str(model.resolve())],
+                stdin=question,
+                stdout=self._answer,
+                stderr=self._output,
+                cwd=tempfile.gettempdir(),
+                env=_environment(),
+                start_new_session=True,
+            )
+            stack.callback(self._end)
+            self._resources = stack.pop_all()
 
     def __enter__(self) -> Worker:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self._resources.close()
+
+    def _end(self) -> None:
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
     def pid(self) -> int:
@@ -89,16 +99,16 @@ class Worker:
             raise OracleFailed(
                 f"the oracle {self.kind} was killed by {name} while it ran the model{self._words()}",
                 where=str(self.model),
-                hint="the interpreter itself crashed: try another one with --oracle (numpy needs nothing installed)",
+                hint=f"the interpreter itself crashed: {_OTHERS}",
             )
-        refusal = self.folder / "error.json"
-        if refusal.exists():
-            self._raise_refusal(json.loads(refusal.read_text()))
+        self._answer.seek(0)
+        if status != 0 and (refusal := self._answer.read()):
+            self._raise_refusal(json.loads(refusal))
         if status != 0:
             raise OracleFailed(
                 f"the oracle {self.kind} ended with status {status}{self._words()}", where=str(self.model)
             )
-        with np.load(self.folder / "tensors.npz", allow_pickle=False) as file:
+        with np.load(self._answer, allow_pickle=False) as file:
             return {int(name.removeprefix("tensor_")): file[name] for name in file.files}
 
     def _raise_refusal(self, refusal: dict[str, str | bool]) -> None:
@@ -108,11 +118,15 @@ class Worker:
                 f"the oracle {self.kind} needs the package {package}: {refusal['message']}",
                 hint=f"python -m pip install {package}, or choose another with --oracle",
             )
-        raise OracleFailed(f"the oracle {self.kind} refuses the model: {refusal['message']}", where=str(self.model))
+        raise OracleFailed(
+            f"the oracle {self.kind} refuses the model: {refusal['message']}", where=str(self.model), hint=_OTHERS
+        )
 
     def _words(self) -> str:
         """What the worker said last, if anything."""
-        lines = (self.folder / "output.txt").read_bytes()[-2000:].decode(errors="replace").strip().splitlines()
+        size = os.fstat(self._output.fileno()).st_size
+        said = os.pread(self._output.fileno(), _LONGEST_WORDS, max(0, size - _LONGEST_WORDS))
+        lines = said.decode(errors="replace").strip().splitlines()
         return f"; it said: {lines[-1]}" if lines else ""
 
 

@@ -1,23 +1,28 @@
-"""The program that runs one reference interpreter: `python -m harness.oracle.worker KIND MODEL FOLDER`.
+"""The program that runs one reference interpreter: `python -m harness.oracle.worker KIND MODEL <QUESTION >ANSWER`.
 
-FOLDER holds request.json {"tensors": [id, …], "cpu_seconds": n} and inputs.npz (input_0 …, each (samples, *shape)); the
-worker leaves tensors.npz there (tensor_<id>, each (samples, *shape)) or error.json {"missing": bool, "message": …}. It
-is a process of its own because an interpreter may segfault, spin or ask for all memory on a bad model.
+QUESTION is an .npz file of input_0 …, each (samples, *shape), and request, a JSON text {"tensors": [id, …],
+"cpu_seconds": n, "parent": process id}. ANSWER becomes an .npz file of tensor_<id>, each (samples, *shape), or, when
+the status is not 0, a JSON text {"missing": bool, "message": …}. It is a process of its own because an interpreter may
+segfault, spin or ask for all memory on a bad model.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
+import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from harness.errors import HarnessError
 
 _MEMORY_BYTES = 8 << 30  # address space: far above what any microcontroller model needs, far below the machine's
+_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 Samples = list[np.ndarray]  # one array per model input, each (samples, *shape)
 Answers = dict[int, np.ndarray]  # by tensor id, each (samples, *shape)
 
@@ -79,24 +84,35 @@ def _limit(cpu_seconds: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def main(kind: str, model: str, folder: str) -> int:
-    place = Path(folder)
-    request = json.loads((place / "request.json").read_text())
-    _limit(request["cpu_seconds"])
-    with np.load(place / "inputs.npz", allow_pickle=False) as file:
-        inputs = [file[f"input_{j}"] for j in range(len(file.files))]
-    try:
-        answers = KINDS[kind](Path(model), inputs, request["tensors"])
-    except ImportError as error:
-        return _refuse(place, str(error), missing=error.name in ("tflite_runtime", "ai_edge_litert"))
-    except (HarnessError, RuntimeError, ValueError, MemoryError) as error:
-        return _refuse(place, str(error) or type(error).__name__, missing=False)
-    np.savez(place / "tensors.npz", **{f"tensor_{t}": values for t, values in answers.items()})
+def _end_with(parent: int) -> None:
+    """Be killed when the harness is, however that happens (Linux only; elsewhere the limit of CPU time has to do)."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "prctl"):
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+
+def main(kind: str, model: str) -> int:
+    with os.fdopen(os.dup(1), "wb") as answer:
+        os.dup2(2, 1)  # what an interpreter prints is no part of the answer
+        with np.load(sys.stdin.buffer, allow_pickle=False) as file:
+            request = json.loads(str(file["request"]))
+            inputs = [file[f"input_{j}"] for j in range(len(file.files) - 1)]
+        _end_with(request["parent"])
+        _limit(request["cpu_seconds"])
+        try:
+            answers = KINDS[kind](Path(model), inputs, request["tensors"])
+        except ImportError as error:
+            return _refuse(answer, str(error), missing=error.name in ("tflite_runtime", "ai_edge_litert"))
+        except (HarnessError, RuntimeError, ValueError, MemoryError) as error:
+            return _refuse(answer, str(error) or type(error).__name__, missing=False)
+        np.savez(answer, **{f"tensor_{t}": values for t, values in answers.items()})
     return 0
 
 
-def _refuse(folder: Path, message: str, *, missing: bool) -> int:
-    (folder / "error.json").write_text(json.dumps({"missing": missing, "message": message}))
+def _refuse(answer: IO[bytes], message: str, *, missing: bool) -> int:
+    answer.write(json.dumps({"missing": missing, "message": message}).encode())
     return 1
 
 

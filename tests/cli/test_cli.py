@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
@@ -32,16 +33,18 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(tmp_path: Path, cache: Path) -> Run:
     """run(*arguments) in an empty folder."""
 
-    def call(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    def call(*arguments: str | Path, stdout: str | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
         variables = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(cache), **environment}
-        return subprocess.run(
-            [sys.executable, "-m", "harness", *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            env=variables,
-            timeout=120,
-        )
+        with ExitStack() as stack:
+            return subprocess.run(
+                [sys.executable, "-m", "harness", *map(str, arguments)],
+                stdout=subprocess.PIPE if stdout is None else stack.enter_context(Path(stdout).open("w")),
+                stderr=subprocess.PIPE,
+                text=True,
+                cwd=tmp_path,
+                env=variables,
+                timeout=120,
+            )
 
     return call
 
@@ -277,6 +280,70 @@ def test_no_toolchain_no_emulator(run: Run, model: Path, tmp_path: Path, missing
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize("where", ["file", "standard output"])
+def test_json_that_cannot_be_written_is_one_message(run: Run, where: str) -> None:
+    done = run("boards", "--json", "/dev/full") if where == "file" else run("boards", "--json", "-", stdout="/dev/full")
+    assert done.returncode == 2
+    assert "the JSON cannot be written: No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_full_disk_behind_standard_output(run: Run) -> None:
+    done = run("boards", stdout="/dev/full")
+    assert done.returncode == 5
+    assert done.stderr.splitlines()[0] == "error: the system refuses: No space left on device"
+    assert "Traceback" not in done.stderr
+
+
+def test_a_bad_model_and_a_full_disk(run: Run) -> None:
+    done = run("verify", "none.tflite", "--json", "/dev/full")
+    assert done.returncode == 2
+    assert [line.split(":")[0] for line in done.stderr.splitlines()] == ["error", "error"]
+
+
+@pytest.mark.parametrize("place", [".", ""])
+def test_json_into_a_folder_is_refused_before_anything_is_run(run: Run, place: str) -> None:
+    done = run("verify", "none.tflite", "--json", place)
+    assert done.returncode == 2
+    assert "is a folder" in done.stderr
+    assert "none.tflite" not in done.stderr
+
+
+def test_what_ctrl_c_does_inside_an_import_is_still_an_interruption(tmp_path: Path) -> None:
+    """numpy's C modules turn the KeyboardInterrupt into an ImportError."""
+    code = """if True:
+        import os, signal
+        import click
+        from harness.cli import cli, main
+        @cli.command()
+        def unlucky():
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+            except KeyboardInterrupt:
+                raise ImportError("a C module failed to import") from None
+        raise SystemExit(main(["unlucky"]))
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert (done.returncode, done.stderr) == (130, "error: interrupted\n")
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there is no SIGHUP")
+def test_nohup_is_respected() -> None:
+    code = """if True:
+        import os, signal
+        from harness.cli import cli, main
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        @cli.command()
+        def busy():
+            os.kill(os.getpid(), signal.SIGHUP)
+            return 7
+        raise SystemExit(main(["busy"]))
+    """
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60).returncode == 7
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_run_leaves_nothing(
     edited: Callable[[int, str], Path], tmp_path: Path, number: signal.Signals, status: int
@@ -293,11 +360,18 @@ def test_an_interrupted_run_leaves_nothing(
     assert os.listdir(tmp_path / "tmp") == []
 
 
+def _name(process: psutil.Process) -> str:
+    try:
+        return process.name()
+    except psutil.NoSuchProcess:
+        return ""
+
+
 def wait_for_emulator(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
     """All descendants of `process`, once QEMU is among them."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
         found = psutil.Process(process.pid).children(recursive=True)
-        if any("qemu" in child.name() for child in found):
+        if any("qemu" in _name(child) for child in found):
             return found
     raise AssertionError("no emulator was started")

@@ -206,3 +206,14 @@ def test_the_short_shift_is_taken_only_where_its_rounding_fits(beyond: int, name
             shifts=np.array([-31], np.int32),
         )
         assert name in [i.name for i in intrinsics_of(matmul("l_0", a, 1, w))]
+
+
+def test_channels_of_one_multiplier_keep_their_own_shifts() -> None:
+    """Weight scales that are powers of two apart differ in nothing else."""
+    w = weights((3, 6), 1)
+    shifts = np.array([-8, -9, -7], np.int32)
+    a = Arithmetic(DType.I8, np.zeros(3, np.int32), -128, 127, multipliers=np.full(3, 3 << 29, np.int32), shifts=shifts)
+    plain = matmul("l_0", a, 2, w)
+    got = check(plain, schedules.contraction(plain, M3))
+    x = random_inputs(plain, 7)["input"].astype(np.int64)
+    assert np.array_equal(got, finished((x @ w.T.astype(np.int64)).reshape(1, 1, 2, 3), a).reshape(2, 3))

@@ -26,6 +26,9 @@ RECURSION = (
     "    void (*volatile again)(const int8_t *restrict, int8_t *restrict) = double_1;\n"
     "    again(input, output); /* here */\n    output[0] = (int8_t)kept[0];\n"
 )
+ABORT = "    extern void abort(void);\n    if (input[0] != 99) {\n        abort(); /* here */\n    }\n"
+ABORT += "    output[0] = input[0];\n"
+NULL_CALL = "    void (*volatile nobody)(void) = 0;\n    nobody();\n    output[0] = input[0];\n"
 NOTHING = {"qemu_cortex_m0": 0xB0000000}  # where the board has nothing; the others all the following
 NOTHING_ELSEWHERE = 0xF4000000
 Stop = Callable[..., tuple[TargetStopped, Crash]]
@@ -121,11 +124,18 @@ def test_a_layer_that_never_returns_says_where_it_is(board: str, stop: Stop) -> 
 
 @pytest.mark.parametrize(
     ("body", "kind"),
-    [(STORE, "segv"), (NULL, "null_pointer"), (HANG, "halted")],
-    ids=["store", "null", "hang"],
+    [(STORE, "segv"), (NULL, "null_pointer"), (HANG, "halted"), (ABORT, "abort")],
+    ids=["store", "null", "hang", "abort"],
 )
 def test_the_same_on_this_computer(body: str, kind: str, stop: Stop) -> None:
     _, crash = stop("host", body, timeout=0.5)
     assert (crash.kind, crash.layer) == (kind, 1)
     assert "here" in _here(crash)
     assert crash.frames[-1].function == "main"
+
+
+def test_a_call_through_a_null_pointer_on_this_computer(stop: Stop) -> None:
+    _, crash = stop("host", NULL_CALL)
+    assert (crash.kind, crash.layer, crash.address) == ("null_call", 1, 0)
+    assert "?" not in crash.sentence
+    assert all(frame.function != "?" for frame in crash.frames)

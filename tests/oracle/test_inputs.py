@@ -11,7 +11,7 @@ import pytest
 from harness.compiler.graph import Graph, Tensor
 from harness.dtypes import DType
 from harness.errors import BadInput
-from harness.oracle.inputs import FLOAT_RANGE, draw_inputs, load_inputs
+from harness.oracle.inputs import FLOAT_RANGE, MOST_BYTES, draw_inputs, load_inputs
 
 TENSORS = (Tensor("image", (4, 5), DType.I8), Tensor("state", (3,), DType.F32))
 GRAPH = Graph("two", TENSORS, (), (0, 1), (), len(TENSORS))
@@ -116,5 +116,33 @@ def test_a_claim_of_terabytes_is_refused_by_its_header(tmp_path: Path) -> None:
     np.lib.format.write_array_header_1_0(buffer, {"descr": "|i1", "fortran_order": False, "shape": (1 << 42, 4, 5)})
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("input_0.npy", buffer.getvalue())
-    with pytest.raises(BadInput, match="'input_0'"):
+    assert "4,398,046,511,104 samples" in str(refused(path))
+
+
+def test_an_archive_that_unpacks_to_more_than_memory_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "given.npz"
+    buffer = io.BytesIO()
+    count = MOST_BYTES // 20
+    np.lib.format.write_array_header_1_0(buffer, {"descr": "|i1", "fortran_order": False, "shape": (count, 4, 5)})
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("input_0.npy", buffer.getvalue())  # what follows need not be there
+    assert "more than 2,147,483,648" in str(refused(path))
+
+
+def test_more_samples_than_memory_are_not_drawn() -> None:
+    with pytest.raises(BadInput, match="at most 67,108,864 samples at a time"):
+        draw_inputs(GRAPH, 0, 1 << 40)
+
+
+def test_a_header_of_megabytes_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "given.npz"
+    header = b"{'descr': '|i1', 'fortran_order': False, 'shape': (" + b"1, " * 100_000 + b"), }\n"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("input_0.npy", b"\x93NUMPY\x02\x00" + len(header).to_bytes(4, "little") + header)
+    assert "pickle" not in str(refused(path))
+
+
+def refused(path: Path) -> BadInput:
+    with pytest.raises(BadInput) as caught:
         load_inputs(path, Graph("one", TENSORS, (), (0,), (), 2))
+    return caught.value

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
 import sys
 import zlib
 from collections.abc import Callable
@@ -170,12 +172,36 @@ def test_an_interpreter_that_never_answers_is_ended(small: Path) -> None:
     assert not process.is_running()
 
 
-def test_leaving_early_ends_the_process_and_removes_its_folder(small: Path) -> None:
+def test_leaving_early_ends_the_process(small: Path) -> None:
     with Worker("numpy", small, [], [0], 60, dying("import signal; signal.pause()")) as worker:
         assert psutil.pid_exists(worker.pid)
-        assert worker.folder.is_dir()
     assert not psutil.pid_exists(worker.pid)
-    assert not worker.folder.exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent died")
+def test_a_killed_harness_leaves_no_worker_and_no_file(tmp_path: Path) -> None:
+    net = Net(seed=3)
+    net.fully_connected(net.input((1, 64)), 64)
+    path = tmp_path / "model.tflite"
+    path.write_bytes(net.build())
+    (tmp_path / "tmp").mkdir()
+    harness = """if True:
+        import sys, numpy
+        from pathlib import Path
+        from harness.oracle.process import Worker
+        worker = Worker("numpy", Path(sys.argv[1]), [numpy.zeros((300000, 1, 64), numpy.int8)], [3], 60)
+        print(worker.pid, flush=True)
+        sys.stdin.read()
+    """
+    command = [sys.executable, "-c", harness, str(path)]
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+    assert process.stdout is not None
+    worker = psutil.Process(int(process.stdout.readline()))
+    process.kill()
+    process.communicate()
+    worker.wait(timeout=20)  # by itself it would take a minute
+    assert os.listdir(tmp_path / "tmp") == []
 
 
 def test_nothing_of_the_interpreter_reaches_the_terminal(small: Path, capfd: pytest.CaptureFixture[str]) -> None:

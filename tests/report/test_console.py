@@ -87,6 +87,10 @@ def test_notes_and_samples_are_told(right: Report) -> None:
     assert "layer 2: it changes from run to run" in text
 
 
+def test_a_layer_that_did_not_run_is_not_called_wrong(right: Report) -> None:
+    assert "first wrong" not in rendered(with_result(right, 2, status=Status.NOT_RUN, sample=7))
+
+
 def test_a_whole_model_that_differs_is_the_finding(right: Report) -> None:
     differs = replace(right, comparison=replace(right.comparison, whole_model_agrees=False))
     assert "mismatch: four.tflite" in rendered(differs)

@@ -57,6 +57,15 @@ def test_only_what_was_not_used_for_long_is_swept(tmp_path: Path) -> None:
     assert not store.firmware("used").exists()
 
 
+def test_what_a_killed_harness_left_half_done_goes_after_a_day(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with store.workspace() as folder:
+        store.sweep(lambda: folder.stat().st_mtime + SWEEP_SECONDS - 60)
+        assert folder.exists()
+        store.sweep(lambda: folder.stat().st_mtime + 2 * SWEEP_SECONDS)
+        assert not folder.exists()
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
