@@ -49,10 +49,18 @@ def load_sources(path: Path | str, directory: Path | str, target: Target) -> CSo
             where=str(root),
             hint="Was it made from this model? Make it anew with `harness compile MODEL -o DIR`.",
         )
-    if (root / "metadata.json").read_text(encoding="utf-8") != source.files["metadata.json"]:
+    files = {name: _text(root / name) for name in source.files}
+    if files["metadata.json"] != source.files["metadata.json"]:
         raise BadInput(
             "was compiled from another model, for another core or by another version: its metadata.json differs",
             where=str(root),
             hint="Compile the model again and carry your edits over.",
         )
-    return replace(source, files={name: (root / name).read_text(encoding="utf-8") for name in source.files})
+    return replace(source, files=files)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise BadInput(f"not UTF-8 at byte {error.start}", where=str(path)) from error

@@ -41,9 +41,11 @@ def write(source: CSource, folder: Path, *, force: bool = False) -> tuple[Path, 
         for name, text in sorted(source.files.items()):
             path = _inside(folder, name)
             path.parent.mkdir(parents=True, exist_ok=True)
+            _keep_inside(folder, path)
             path.write_text(text, encoding="utf-8")
             paths.append(path)
         hashes = {name: _hash(text.encode()) for name, text in sorted(source.files.items())}
+        _keep_inside(folder, folder / MANIFEST)
         (folder / MANIFEST).write_text(json.dumps({"files": hashes}, indent=1) + "\n", encoding="utf-8")
     return tuple(paths)
 
@@ -76,6 +78,14 @@ def _inside(folder: Path, name: str) -> Path:
     if not _is_inside(name):
         raise BadInput(f"the file name {name!r} leads out of the folder", where=str(folder))
     return folder.joinpath(*PurePosixPath(name).parts)
+
+
+def _keep_inside(folder: Path, path: Path) -> None:
+    """Replace a link in the place of a file; BadInput for a link in the place of a folder that leads elsewhere."""
+    if not path.parent.resolve().is_relative_to(folder.resolve()):
+        raise BadInput(f"{path.parent.name} is a link that leads out of the folder", where=str(folder))
+    if path.is_symlink():
+        path.unlink()
 
 
 def _hash(data: bytes) -> str:

@@ -44,18 +44,21 @@ def parse(table: tflite.Operator) -> Conv2D:
 
 
 def windows(graph: Graph, op: Op) -> tuple[Window, Window]:
-    """The windows along height and width."""
+    """The windows along height and width, of a depthwise convolution as well."""
     x, weights = checks.operand(graph, op, 0), checks.operand(graph, op, 1)
-    attrs: Conv2D = op.attrs
+    attrs = op.attrs
     return windows_2d(attrs.padding, x.shape[1:3], weights.shape[1:3], attrs.stride, attrs.dilation)
 
 
-def quantisation(graph: Graph, op: Op) -> ConvParams:
-    """Integer parameters of an int8 convolution; multipliers and shifts have one entry per output channel."""
+def quantisation(graph: Graph, op: Op, axis: int = 0) -> ConvParams:
+    """Integer parameters of an int8 convolution; multipliers and shifts have one entry per output channel.
+
+    `axis` is the dimension of the weights that the output channels run along.
+    """
     x, weights, y = checks.operand(graph, op, 0), checks.operand(graph, op, 1), checks.output(graph, op)
     x_quant, y_quant = checks.quantised(graph, op, x), checks.quantised(graph, op, y)
-    weight_quant = checks.quantised_weights(graph, op, weights, axis=0)
-    scales = effective_scales(x_quant, weight_quant, y_quant, weights.shape[0])
+    weight_quant = checks.quantised_weights(graph, op, weights, axis=axis)
+    scales = effective_scales(x_quant, weight_quant, y_quant, weights.shape[axis])
     return conv_params(x_quant, y_quant, scales, op.attrs.activation)
 
 

@@ -14,17 +14,16 @@ import tflite
 from harness.compiler import schedules
 from harness.compiler.graph import Graph, Op
 from harness.compiler.loops import Program
-from harness.compiler.ops import checks
+from harness.compiler.ops import checks, conv2d
 from harness.compiler.ops.base import Case, Operator, activation_name, padding_name, required_options
 from harness.compiler.ops.contraction import arithmetic_of, depthwise
+from harness.compiler.ops.conv2d import windows
 from harness.compiler.ops.quantise import (
     ConvParams,
     accumulate_and_requantise,
     clamp_float,
-    conv_params,
-    effective_scales,
 )
-from harness.compiler.ops.window import Pair, Window, pad_2d, tap_view, windows_2d
+from harness.compiler.ops.window import Pair, Window, pad_2d, tap_view
 from harness.dtypes import DType
 
 
@@ -48,20 +47,9 @@ def parse(table: tflite.Operator) -> DepthwiseConv2D:
     )
 
 
-def windows(graph: Graph, op: Op) -> tuple[Window, Window]:
-    """The windows along height and width."""
-    x, weights = checks.operand(graph, op, 0), checks.operand(graph, op, 1)
-    attrs: DepthwiseConv2D = op.attrs
-    return windows_2d(attrs.padding, x.shape[1:3], weights.shape[1:3], attrs.stride, attrs.dilation)
-
-
 def quantisation(graph: Graph, op: Op) -> ConvParams:
     """Integer parameters of an int8 convolution; multipliers and shifts have one entry per output channel."""
-    x, weights, y = checks.operand(graph, op, 0), checks.operand(graph, op, 1), checks.output(graph, op)
-    x_quant, y_quant = checks.quantised(graph, op, x), checks.quantised(graph, op, y)
-    weight_quant = checks.quantised_weights(graph, op, weights, axis=3)
-    scales = effective_scales(x_quant, weight_quant, y_quant, weights.shape[3])
-    return conv_params(x_quant, y_quant, scales, op.attrs.activation)
+    return conv2d.quantisation(graph, op, axis=3)
 
 
 def check(graph: Graph, op: Op) -> None:
