@@ -244,6 +244,8 @@ def all_boards() -> list[Board]:
 
 
 def _read(path: Path) -> Board:
+    if path.exists() and not path.is_file():  # a pipe may never end
+        raise BoardError("cannot read the board file: it is a folder or a device", where=str(path))
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

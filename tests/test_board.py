@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -160,6 +161,9 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         load_board(tmp_path / "none.toml")
     with pytest.raises(BoardError, match="cannot read the board file"):
         load_board(str(tmp_path) + "/")
+    os.mkfifo(tmp_path / "pipe.toml")
+    with pytest.raises(BoardError, match="cannot read the board file"):
+        load_board(tmp_path / "pipe.toml")
     (tmp_path / "latin.toml").write_bytes(b'name = "\xe9"')
     with pytest.raises(BoardError, match="not UTF-8 at byte 8"):
         load_board(tmp_path / "latin.toml")

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from io import TextIOWrapper
 from threading import Event
 from types import FrameType
 
@@ -33,6 +34,9 @@ for command in (verify, compile_, boards, doctor, demo):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # where the encoding lacks a character a ? has to do
+            stream.reconfigure(errors="replace")
     with _terminable() as interrupted:
         try:
             return _run(arguments, interrupted)

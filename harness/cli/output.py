@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import os
@@ -54,6 +55,8 @@ class Output:
         text = json.dumps(result, indent=2, allow_nan=False) + "\n"
         try:
             if self.json == "-":
+                if sys.stdout is None:
+                    raise OSError(errno.EBADF, "it is closed")
                 sys.stdout.write(text)
                 sys.stdout.flush()
             else:

@@ -11,6 +11,7 @@ from harness.cli.output import Output, common
 
 DEFAULT_BOARD = "qemu_cortex_m3"
 _PATH = click.Path(path_type=Path)
+_LEVEL = click.Choice(["-O0", "-O1", "-O2", "-O3", "-Os", "-Og"])
 
 
 @click.command()
@@ -28,7 +29,9 @@ _PATH = click.Path(path_type=Path)
 @click.option("--oracle", metavar="O", help="tflite-ref, litert-ref, numpy, or an .npz file of expected tensors.")
 @click.option("--isolated", is_flag=True, help="Give every layer the inputs it should get.")
 @click.option("--artifacts", type=_PATH, metavar="DIR", help="Put sources, firmware.elf, UART log, transcript there.")
-@click.option("--optimize", default="-O2", show_default=True, metavar="FLAG", help="How gcc optimises the model's C.")
+@click.option(
+    "--optimize", type=_LEVEL, default="-O2", show_default=True, metavar="FLAG", help="How gcc optimises the model's C."
+)
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), metavar="S", help="Seconds that a layer may take.")
 @common
 def verify(out: Output, model: Path, board: str, board_url: str | None, **options: Any) -> int:

@@ -99,6 +99,8 @@ class NpzFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        if path.exists() and not path.is_file():  # a pipe may never end
+            raise BadInput("is not a file", where=str(path), hint=_HINT)
         try:
             self._zip = zipfile.ZipFile(path)
         except FileNotFoundError:

@@ -78,6 +78,7 @@ def test_every_command_explains_itself(run: Run, command: list[str]) -> None:
         ["verify", "x.tflite", "--samples", "0"],
         ["verify", "x.tflite", "--samples", "many"],
         ["verify", "x.tflite", "--timeout", "0"],
+        ["verify", "x.tflite", "--optimize=-wrapper"],
         ["compile", "x.tflite"],
         ["verify", "x.tflite", "--json", "no/such/folder/report.json"],
     ],
@@ -301,6 +302,29 @@ def test_a_bad_model_and_a_full_disk(run: Run) -> None:
     done = run("verify", "none.tflite", "--json", "/dev/full")
     assert done.returncode == 2
     assert [line.split(":")[0] for line in done.stderr.splitlines()] == ["error", "error"]
+
+
+def closing(streams: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command line begun with some of its streams closed, as some daemons begin their children."""
+    command = ["sh", "-c", f'exec "$@" {streams}', "sh", sys.executable, "-m", "harness", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
+
+
+def test_json_on_a_closed_standard_output(model: Path) -> None:
+    done = closing(">&-", "boards", "--json", "-")
+    assert done.returncode == 2
+    assert "error: standard output: the JSON cannot be written" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_pipes_do_not_take_the_place_of_closed_streams(model: Path) -> None:
+    assert closing("<&- >&- 2>&-", "verify", str(model)).returncode == 0
+
+
+def test_a_terminal_that_knows_ascii_only(run: Run, model: Path) -> None:
+    done = run("verify", model, PYTHONIOENCODING="ascii", LC_ALL="C", PYTHONUTF8="0")
+    assert done.returncode == 0
+    assert "1?8" in done.stdout or "1?4" in done.stdout
 
 
 @pytest.mark.parametrize("place", [".", ""])

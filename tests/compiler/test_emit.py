@@ -175,6 +175,14 @@ def test_edited_sources_come_back(saved: tuple[Path, Path]) -> None:
     assert source.layers == compile_model(model, HOST).layers
 
 
+def test_sources_in_another_encoding_are_refused(saved: tuple[Path, Path]) -> None:
+    model, folder = saved
+    layer = folder / "layers/000_conv2d_0.c"
+    layer.write_bytes(b"/* caf\xe9 */" + layer.read_bytes())
+    with pytest.raises(BadInput, match=r"000_conv2d_0\.c: not UTF-8 at byte 6"):
+        load_sources(model, folder, HOST)
+
+
 def test_sources_of_another_model_or_core_are_refused(saved: tuple[Path, Path], tmp_path: Path) -> None:
     model, folder = saved
     other = tmp_path / "other.tflite"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,12 @@ def test_files_that_are_no_archives(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(BadInput, match=r"given\.npz: not a readable \.npz file"):
             load_inputs(path, GRAPH)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.npz")
+    with pytest.raises(BadInput, match="is not a file"):
+        load_inputs(tmp_path / "pipe.npz", GRAPH)
 
 
 def test_a_damaged_member_is_one_message(tmp_path: Path) -> None:

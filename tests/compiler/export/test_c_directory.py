@@ -90,3 +90,25 @@ def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
     path.write_text("")
     with pytest.raises(BadInput, match="taken: cannot write there"):
         write(sample(), path)
+
+
+def test_a_link_in_the_place_of_a_file_is_replaced_and_not_followed(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "inside", tmp_path / "outside.c"
+    inside.mkdir()
+    outside.write_text("keep")
+    for name in ("model.c", MANIFEST):
+        (inside / name).symlink_to(outside)
+    with pytest.raises(BadInput, match=r"model\.c"):
+        write(sample(), inside)
+    write(sample(), inside, force=True)
+    assert outside.read_text() == "keep"
+    assert contents(inside) == dict(sample().files)
+
+
+def test_a_link_in_the_place_of_a_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "inside").mkdir()
+    (tmp_path / "inside" / "layers").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(BadInput, match="layers is a link that leads out of the folder"):
+        write(sample(), tmp_path / "inside", force=True)
+    assert list((tmp_path / "elsewhere").iterdir()) == []
