@@ -81,7 +81,7 @@ def test_metadata(wheel: Path) -> None:
     assert "\nLicense-Expression: Apache-2.0\n" in metadata
     for required in ("pytest", "pyserial", "pyelftools", "numpy", "tflite-runtime", "pexpect", "rich"):
         assert f"\nRequires-Dist: {required}" in metadata, required
-    assert "[console_scripts]\nharness = harness.cli:main" in entry_points
+    assert "[console_scripts]\nharness = harness.__main__:main" in entry_points
     assert "[pytest11]\nharness = harness.pytest_plugin" in entry_points
 
 
