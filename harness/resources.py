@@ -27,6 +27,16 @@ def models_dir() -> Path:
     return _folder("models", "*.tflite")
 
 
+def prune(folder: Path, limit: int) -> None:
+    """Deletes the files of a cache folder that were used longest ago, until the rest take at most `limit` bytes."""
+    entries = sorted(((p.stat().st_mtime, p.stat().st_size, p) for p in folder.iterdir()), reverse=True)
+    total = 0
+    for _, size, path in entries:
+        total += size
+        if total > limit:
+            path.unlink(missing_ok=True)
+
+
 def _folder(name: str, pattern: str) -> Path:
     """First root whose folder `name` has a file matching `pattern`, at any depth."""
     for root in _ROOTS:

@@ -20,7 +20,9 @@ from pydantic import TypeAdapter
 from harness.board import Target
 from harness.compiler.csource import CSource, Layer, Placement
 from harness.compiler.graph import Graph
+from harness.resources import prune
 
+LIMIT_BYTES = 128 << 20  # of the whole folder; a large model's C takes one or two MiB
 _LAYERS = TypeAdapter(tuple[Layer, ...])
 
 
@@ -31,7 +33,9 @@ class SourceCache:
     def load(self, model: bytes, graph: Graph, target: Target) -> CSource | None:
         """The source of `graph`, which was read from `model`, or None."""
         try:
-            entry = json.loads(self._path(model, graph.name, target).read_text(encoding="utf-8"))
+            path = self._path(model, graph.name, target)
+            entry = json.loads(path.read_text(encoding="utf-8"))
+            os.utime(path)  # used just now: among the last to go
             return CSource(
                 name=graph.name,
                 target=target,
@@ -62,6 +66,7 @@ class SourceCache:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 json.dump(entry, file)
             os.replace(temporary, path)  # a reader sees the whole entry or none
+            prune(self.folder, LIMIT_BYTES)
 
     def _path(self, model: bytes, name: str, target: Target) -> Path:
         wanted = f"{name} {target.core} {sorted(target.features)}"

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.compiler.graph import TensorId
+from harness.resources import prune
 
 PACKAGES = {"tflite-ref": "tflite-runtime", "litert-ref": "ai-edge-litert"}
 LIMIT_BYTES = 256 << 20  # of the whole folder
@@ -51,15 +52,7 @@ class AnswerStore:
             with os.fdopen(handle, "wb") as file:
                 np.savez(file, **{f"tensor_{t}": values for t, values in answers.items()})
             os.replace(temporary, self.folder / f"{key}.npz")  # a reader sees the whole entry or none
-            self._prune()
-
-    def _prune(self) -> None:
-        entries = sorted(((p.stat().st_mtime, p.stat().st_size, p) for p in self.folder.iterdir()), reverse=True)
-        total = 0
-        for _, size, path in entries:
-            total += size
-            if total > self.limit:
-                path.unlink(missing_ok=True)
+            prune(self.folder, self.limit)
 
 
 def key_of(kind: str, model: bytes, inputs: Sequence[np.ndarray], tensors: Sequence[TensorId]) -> str:

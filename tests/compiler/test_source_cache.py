@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,14 @@ def test_a_folder_that_cannot_be_written_costs_only_time(model: Path, monkeypatc
     blocked.write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(blocked))
     assert parts(model)[1]
+
+
+def test_the_oldest_entries_go_first(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compile_model(model, M3)
+    (first,) = entries(model)
+    monkeypatch.setattr(source_cache, "LIMIT_BYTES", first.stat().st_size + 10)
+    os.utime(first, (1, 1))
+    model.write_bytes(classifier(seed=9).build())
+    compile_model(model, M3)
+    (kept,) = entries(model)
+    assert kept != first
