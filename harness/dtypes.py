@@ -62,6 +62,47 @@ class DType(Enum):
         return cls(_NumpyDType(dtype).name)
 
 
+@dataclass(frozen=True)
+class Vec:
+    """Several lanes of one element type, held by one register of the core: `Vec(DType.I16, 2)` is a core register.
+
+    What it says of range and element is its element's, so that code about values needs not care.
+    """
+
+    element: DType
+    lanes: int
+
+    @property
+    def value(self) -> str:
+        return f"{self.element.value}x{self.lanes}"
+
+    @property
+    def bytes(self) -> int:
+        """Of the whole register."""
+        return self.element.bytes * self.lanes
+
+    @property
+    def c(self) -> str:
+        """uint32_t for what a core register holds, the type of <arm_mve.h> for what a vector register does."""
+        if self.bytes == 4:
+            return "uint32_t"
+        return self.element.c.replace("_t", f"x{self.lanes}_t")
+
+    @property
+    def is_integer(self) -> bool:
+        return self.element.is_integer
+
+    @property
+    def min(self) -> int:
+        return self.element.min
+
+    @property
+    def max(self) -> int:
+        return self.element.max
+
+
+Type = DType | Vec
+
 _TABLE = {
     DType.I8: _Info("int8_t", 1, True, (-(1 << 7), (1 << 7) - 1)),
     DType.U8: _Info("uint8_t", 1, True, (0, (1 << 8) - 1)),

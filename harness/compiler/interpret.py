@@ -13,11 +13,10 @@ element that one of them writes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
+from harness.compiler.interpreter_state import Axis, Memory, Register, Value
 from harness.compiler.loops import (
     COMPARISON,
     Alloc,
@@ -37,10 +36,8 @@ from harness.compiler.loops import (
     Store,
     Var,
 )
-from harness.dtypes import DType
+from harness.dtypes import DType, Vec
 from harness.errors import CompilerBug
-
-Value = Any  # a Python int, or an int64, float32 or bool array whose leading axes are the parallel loops, inner first
 
 LANES = 1 << 20  # most lanes held at once; a longer parallel loop runs in pieces of this size
 
@@ -54,16 +51,16 @@ def run(program: Program, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndar
     machine = _Machine(program)
     for buffer in program.buffers:
         if buffer.space == "output":
-            machine.memory[buffer] = _Memory.blank(buffer)
+            machine.memory[buffer] = Memory.blank(buffer)
         else:
             data = buffer.data if buffer.space == "const" else inputs[buffer.name]
             assert data is not None
-            if data.size != buffer.elements or data.dtype != buffer.dtype.np:
+            if data.size != buffer.elements or data.dtype != buffer.element.np:
                 raise CompilerBug(
                     f"{buffer.name}: {data.dtype} x {data.size} for {buffer.dtype.value} x {buffer.elements}",
                     where=program.name,
                 )
-            machine.memory[buffer] = _Memory.of(buffer, data)
+            machine.memory[buffer] = Memory.of(buffer, data)
     machine.block(program.body)
     outputs = {}
     for buffer in program.of_space("output"):
@@ -71,49 +68,17 @@ def run(program: Program, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndar
         missing = int(np.count_nonzero(~memory.written))
         if missing:
             raise CompilerBug(f"{missing} elements of {buffer.name} are never written", where=program.name)
-        outputs[buffer.name] = memory.data.astype(buffer.dtype.np).reshape(buffer.shape)
+        outputs[buffer.name] = memory.data.astype(buffer.element.np).reshape(buffer.shape)
     return outputs
-
-
-@dataclass
-class _Memory:
-    data: np.ndarray  # flat; int64 or float32
-    written: np.ndarray
-
-    @classmethod
-    def blank(cls, buffer: Buffer) -> _Memory:
-        kind = np.int64 if buffer.dtype.is_integer else np.float32
-        return cls(np.zeros(buffer.elements, kind), np.zeros(buffer.elements, bool))
-
-    @classmethod
-    def of(cls, buffer: Buffer, data: np.ndarray) -> _Memory:
-        kind = np.int64 if buffer.dtype.is_integer else np.float32
-        return cls(np.ascontiguousarray(data).reshape(-1).astype(kind), np.ones(buffer.elements, bool))
-
-
-@dataclass
-class _Register:
-    lanes: tuple[int, ...]  # shape of the lanes at the place of its Alloc
-    values: dict[tuple[int, ...], Value] = field(default_factory=dict)
-
-
-@dataclass
-class _Axis:
-    """One parallel loop in progress."""
-
-    var: str
-    iteration: np.ndarray  # number of the iteration along this axis, shaped to broadcast
-    depth: int  # how many axes were open before it
-    owner: dict[Buffer, np.ndarray] = field(default_factory=dict)  # which iteration wrote an element, -1 none
 
 
 class _Machine:
     def __init__(self, program: Program) -> None:
         self.name = program.name
-        self.memory: dict[Buffer, _Memory] = {}
-        self.registers: dict[Buffer, _Register] = {}
+        self.memory: dict[Buffer, Memory] = {}
+        self.registers: dict[Buffer, Register] = {}
         self.vars: dict[str, Value] = {}
-        self.axes: list[_Axis] = []
+        self.axes: list[Axis] = []
         self.lanes: tuple[int, ...] = ()
         self.mask: np.ndarray | None = None
 
@@ -132,7 +97,7 @@ class _Machine:
             elif isinstance(s, Let):
                 self.vars[s.name] = self.eval(s.value)
             elif isinstance(s, Alloc):
-                self.registers[s.buffer] = _Register(self.lanes)
+                self.registers[s.buffer] = Register(self.lanes)
             elif isinstance(s, If):
                 self.branch(s)
 
@@ -168,7 +133,7 @@ class _Machine:
                 self.vars[s.var] = value
                 self.under(True if uniform else np.asarray(value < stop), s.body)
             return
-        axis = _Axis(s.var, np.zeros(0, np.int64), len(self.lanes))
+        axis = Axis(s.var, np.zeros(0, np.int64), len(self.lanes))
         outer = self.lanes
         piece = max(1, LANES // max(1, int(np.prod(outer, dtype=np.int64))))
         self.axes.append(axis)
@@ -184,7 +149,7 @@ class _Machine:
 
     def store(self, s: Store) -> None:
         value = self.eval(s.value)
-        if s.value.dtype is not s.buffer.dtype:
+        if s.value.dtype != s.buffer.dtype and not (isinstance(s.value.dtype, Vec) and s.buffer.space != "register"):
             raise self.broken("a store of another dtype", s)
         if s.buffer.space == "register":
             self.store_register(s, value)
@@ -192,15 +157,22 @@ class _Machine:
         if s.buffer.space != "output":
             raise self.broken("a store into read-only memory", s)
         memory = self.memory[s.buffer]
-        flat = self.flat(s.buffer, s.index)
-        shape = self.lanes
+        lanes = s.value.dtype if isinstance(s.value.dtype, Vec) else None
+        flat, live = self.place(s.buffer, s.index, lanes, s.active)
+        shape = self.lanes if lanes is None else (*self.lanes, lanes.lanes)
         where = np.broadcast_to(flat, shape)
         values = np.broadcast_to(value, shape)
-        active = np.ones(shape, bool) if self.mask is None else np.broadcast_to(self.mask, shape)
+        active = np.broadcast_to(True if live is None else live, shape)
         where, values = where[active], values[active]
+        if (
+            lanes is not None
+            and values.size
+            and not s.buffer.dtype.min <= values.min() <= values.max() <= s.buffer.dtype.max
+        ):
+            raise self.broken(f"overflow of {s.buffer.dtype.value}", s)
         for axis in self.axes:
             owner = axis.owner.setdefault(s.buffer, np.full(s.buffer.elements, -1, np.int64))
-            mine = np.broadcast_to(axis.iteration, shape)[active]
+            mine = np.broadcast_to(over_lanes(axis.iteration, lanes), shape)[active]
             previous = owner[where]
             owner[where] = mine
             if np.any((previous != -1) & (previous != mine)) or np.any(owner[where] != mine):
@@ -219,9 +191,10 @@ class _Machine:
             if index not in register.values:
                 # Lanes that are masked off keep nothing they could read: give them the same bits, any bits do.
                 register.values[index] = value
-                value = np.broadcast_to(value, self.lanes)
+                shape = (*self.lanes, s.buffer.dtype.lanes) if isinstance(s.buffer.dtype, Vec) else self.lanes
+                value = np.broadcast_to(value, shape)
             else:
-                value = np.where(self.mask, value, register.values[index])
+                value = np.where(self.mask_of(s.buffer.dtype), value, register.values[index])
         register.values[index] = value
 
     def register_index(self, buffer: Buffer, index: tuple[Expr, ...]) -> tuple[int, ...]:
@@ -246,6 +219,31 @@ class _Machine:
             flat = flat * size + value
         return flat
 
+    def place(
+        self, buffer: Buffer, index: tuple[Expr, ...], lanes: Vec | None, active: Expr | None
+    ) -> tuple[Value, np.ndarray | None]:
+        """The element, or of a vector every lane's, and which of them take part: None for all."""
+        flat = self.flat(buffer, index)
+        if lanes is None:
+            return flat, self.mask
+        count = lanes.lanes if active is None else self.eval(active)
+        last = self.eval(index[-1])
+        inside = (np.asarray(last) + np.minimum(count, lanes.lanes)) <= buffer.shape[-1]
+        if not np.all(inside if self.mask is None else inside | ~self.mask):
+            raise self.broken(
+                f"a vector that leaves the last dimension of {buffer.name}{list(buffer.shape)}", index[-1]
+            )
+        each = np.arange(lanes.lanes, dtype=np.int64)
+        every = np.minimum(over_lanes(flat, lanes) + each, buffer.elements - 1)
+        live = None if active is None else each < over_lanes(count, lanes)
+        if self.mask is not None:
+            live = self.mask[..., None] if live is None else live & self.mask[..., None]
+        return every, live
+
+    def mask_of(self, dtype: DType | Vec) -> Value:
+        """The mask, shaped to lie beside a value of `dtype`."""
+        return self.mask[..., None] if isinstance(dtype, Vec) and self.mask is not None else self.mask
+
     # ---- expressions
 
     def eval(self, node: Expr) -> Value:
@@ -259,8 +257,8 @@ class _Machine:
             return self.load(node)
         if isinstance(node, Binary):
             left, right = self.eval(node.left), self.eval(node.right)
-            if node.left.dtype is not node.right.dtype:
-                raise self.broken("operands of different dtypes", node)
+            if node.left.dtype is not node.right.dtype or isinstance(node.dtype, Vec):
+                raise self.broken("operands of different dtypes, or vectors", node)
             return self.checked(_binary(node, left, right, self), node)
         if isinstance(node, Cast):
             return self.cast(node)
@@ -270,7 +268,7 @@ class _Machine:
         assert isinstance(node, Call)
         args = [self.eval(a) for a in node.args]
         for arg, given, (_, dtype) in zip(args, node.args, node.intrinsic.params, strict=True):
-            if given.dtype is not dtype:
+            if given.dtype != dtype:
                 raise self.broken(f"{node.intrinsic.name} wants {dtype.value}", arg)
         kind = np.int64 if node.dtype.is_integer else np.float32
         result = node.intrinsic.meaning(*[np.asarray(a) for a in args])
@@ -285,18 +283,21 @@ class _Machine:
                 raise self.broken("a register read before it is written", node)
             return register.values[index]
         memory = self.memory[buffer]
-        flat = self.flat(buffer, node.index)
+        flat, live = self.place(buffer, node.index, node.lanes, node.active)
         if buffer.space == "output":
             fresh = memory.written[flat]
-            if not np.all(fresh if self.mask is None else fresh | ~self.mask):
+            if not np.all(fresh if live is None else fresh | ~live):
                 raise self.broken("an output read before it is written", node)
             for axis in self.axes:
                 owner = axis.owner.get(buffer)
                 if owner is not None:
-                    other = (owner[flat] != -1) & (owner[flat] != axis.iteration)
-                    if np.any(other if self.mask is None else other & self.mask):
+                    other = (owner[flat] != -1) & (owner[flat] != over_lanes(axis.iteration, node.lanes))
+                    if np.any(other if live is None else other & live):
                         raise self.broken(f"an iteration of parallel {axis.var} reads what another wrote", node)
         value = memory.data[flat]
+        if node.active is not None:
+            assert live is not None
+            value = np.where(live, value, 0).astype(value.dtype)
         return int(value) if isinstance(flat, int) and buffer.dtype.is_integer else value
 
     def cast(self, node: Cast) -> Value:
@@ -314,13 +315,19 @@ class _Machine:
         if not dtype.is_integer or dtype in (DType.BOOL, DType.I64):
             return value
         good = (value >= dtype.min) & (value <= dtype.max)
-        if not np.all(good if self.mask is None else good | ~self.mask):
+        if not np.all(good if self.mask is None else good | ~self.mask_of(dtype)):
             raise self.broken(f"overflow of {dtype.value}", node)
         return value
 
 
+def over_lanes(value: Value, lanes: Vec | None) -> Value:
+    """A scalar's value, shaped to lie beside a vector's."""
+    return value if lanes is None else np.asarray(value)[..., None]
+
+
 def fold_binary(node: Binary) -> Const:
     """A binary of two constants as one constant, by the interpreter's own rules."""
+    assert isinstance(node.dtype, DType)
     return Const(_Machine(Program("constant", (), ())).eval(node), node.dtype)
 
 

@@ -1,15 +1,20 @@
 """The second IR: *how* a layer is computed. Loops, buffers, scalars; everything has a constant shape.
 
     Program = name, buffers: Buffer*, body: Stmt*
-    Buffer  = name, dtype, shape, space: input | output | const | register, data?
-    Stmt    = For(var, start, stop, step, body, parallel)   for (var = start; var < stop; var += step)
+    Buffer  = name, dtype, shape, space: input | output | const | register, data?, align
+    Stmt    = For(var, start, stop, step, body, parallel, kernel)   for (var = start; var < stop; var += step)
             | If(cond, then, orelse)
             | Alloc(buffer)                                 a register or register array lives from here to block end
             | Let(name, value)                              a scalar that never changes
-            | Store(buffer, index*, value)
+            | Store(buffer, index*, value, active?)
             | Note(text)                                    a comment in the C
-    Expr    = Const(value, dtype) | Var(name, dtype) | Load(buffer, index*) | Binary(op, left, right)
+    Expr    = Const(value, dtype) | Var(name, dtype) | Load(buffer, index*, lanes?, active?) | Binary(op, left, right)
             | Cast(value, dtype) | Select(cond, then, orelse) | Call(intrinsic, args*)
+
+A value has a dtype, or is a `Vec`: some lanes of one. Vectors come from `Load(…, lanes)`, which reads consecutive
+elements along the last dimension, widened to the lanes' dtype, are changed by intrinsics alone (arithmetic is for
+scalars), and go back by a `Store` of a vector. `active` counts the lanes that take part, from the first: the others
+read 0 and are not written. `kernel` marks an innermost loop to be printed as one block of assembly.
 
 Both sides of a `Binary` have one dtype, comparisons give BOOL, and an index is I32. Signed overflow, an index outside a
 dimension and a shift outside 0 … width-1 are illegal: the verifier proves what it can, the interpreter checks every
@@ -29,7 +34,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from harness.compiler.intrinsics.base import Intrinsic
-from harness.dtypes import DType
+from harness.dtypes import DType, Type, Vec
 
 ARITHMETIC = frozenset({"add", "sub", "mul", "div", "rem", "shl", "shr", "and", "or", "min", "max"})
 COMPARISON = frozenset({"lt", "le", "gt", "ge", "eq", "ne"})
@@ -41,21 +46,28 @@ class Buffer:
     """Memory with a name. Two buffers are the same only if they are the same object."""
 
     name: str
-    dtype: DType
+    dtype: Type  # a register may hold a vector
     shape: tuple[int, ...]
     space: str
     data: np.ndarray | None = None  # a const's contents: `shape`, `dtype`
     in_flash: bool = False  # a const big enough to live in weights.c; otherwise a table beside the function
+    align: int = 1  # bytes that the first element's address must be a multiple of, beyond what its dtype asks for
 
     @property
     def elements(self) -> int:
         return int(np.prod(self.shape, dtype=np.int64))
 
+    @property
+    def element(self) -> DType:
+        """The dtype of what lies in memory, where there are no vectors."""
+        assert isinstance(self.dtype, DType)
+        return self.dtype
+
 
 class _Operators:
     """Python's operators build expressions; an int beside an expression takes its dtype."""
 
-    dtype: DType
+    dtype: Type
 
     def __add__(self, other: Operand) -> Binary:
         return binary("add", self, other)
@@ -106,17 +118,19 @@ class Const(_Operators):
 @dataclass(frozen=True)
 class Var(_Operators):
     name: str
-    dtype: DType = DType.I32
+    dtype: Type = DType.I32
 
 
 @dataclass(frozen=True)
 class Load(_Operators):
     buffer: Buffer
     index: tuple[Expr, ...]
+    lanes: Vec | None = None
+    active: Expr | None = None
 
     @property
-    def dtype(self) -> DType:  # type: ignore[override]
-        return self.buffer.dtype
+    def dtype(self) -> Type:  # type: ignore[override]
+        return self.buffer.dtype if self.lanes is None else self.lanes
 
 
 @dataclass(frozen=True)
@@ -126,7 +140,7 @@ class Binary(_Operators):
     right: Expr
 
     @property
-    def dtype(self) -> DType:  # type: ignore[override]
+    def dtype(self) -> Type:  # type: ignore[override]
         return DType.BOOL if self.op in COMPARISON else self.left.dtype
 
 
@@ -143,7 +157,7 @@ class Select(_Operators):
     orelse: Expr
 
     @property
-    def dtype(self) -> DType:  # type: ignore[override]
+    def dtype(self) -> Type:  # type: ignore[override]
         return self.then.dtype
 
 
@@ -153,7 +167,7 @@ class Call(_Operators):
     args: tuple[Expr, ...]
 
     @property
-    def dtype(self) -> DType:  # type: ignore[override]
+    def dtype(self) -> Type:  # type: ignore[override]
         return self.intrinsic.result
 
 
@@ -169,6 +183,7 @@ class For:
     body: tuple[Stmt, ...]
     step: int = 1
     parallel: bool = False
+    kernel: bool = False
 
 
 @dataclass(frozen=True)
@@ -198,6 +213,7 @@ class Store:
     buffer: Buffer
     index: tuple[Expr, ...]
     value: Expr
+    active: Expr | None = None
 
 
 @dataclass(frozen=True)
@@ -224,11 +240,13 @@ class Program:
 # ---- building -------------------------------------------------------------------------------------------------------
 
 
-def expr(value: Operand, dtype: DType = DType.I32) -> Expr:
+def expr(value: Operand, dtype: Type = DType.I32) -> Expr:
     """`value` as an expression; a Python number becomes a constant of `dtype`."""
     if isinstance(value, (Const, Var, Load, Binary, Cast, Select, Call)):
         return value
     if isinstance(value, (int, float, np.integer, np.floating)):
+        if isinstance(dtype, Vec):
+            raise TypeError(f"a number where {dtype.value} belongs")
         return Const(value if isinstance(value, (int, float)) else value.item(), dtype)
     raise TypeError(f"not an expression: {value!r}")
 
@@ -253,8 +271,8 @@ def cast(value: Expr, dtype: DType) -> Expr:
     return value if value.dtype is dtype else Cast(value, dtype)
 
 
-def load(buffer: Buffer, *index: Operand) -> Load:
-    return Load(buffer, tuple(expr(i) for i in index))
+def load(buffer: Buffer, *index: Operand, lanes: Vec | None = None, active: Operand | None = None) -> Load:
+    return Load(buffer, tuple(expr(i) for i in index), lanes, None if active is None else expr(active))
 
 
 def store(buffer: Buffer, *index: Operand, value: Operand) -> Store:
@@ -275,7 +293,7 @@ def accumulate(register: Buffer, term: Operand) -> Store:
 
 def children(node: Expr) -> tuple[Expr, ...]:
     if isinstance(node, Load):
-        return node.index
+        return node.index if node.active is None else (*node.index, node.active)
     if isinstance(node, Binary):
         return (node.left, node.right)
     if isinstance(node, Cast):
@@ -289,7 +307,9 @@ def with_children(node: Expr, new: tuple[Expr, ...]) -> Expr:
     if new == children(node):
         return node
     if isinstance(node, Load):
-        return Load(node.buffer, new)
+        if node.active is None:
+            return replace(node, index=new)
+        return replace(node, index=new[:-1], active=new[-1])
     if isinstance(node, Binary):
         return Binary(node.op, *new)
     if isinstance(node, Cast):
@@ -319,7 +339,8 @@ def rewrite_block(block: Block, rule: Callable[[Expr], Expr]) -> Block:
         if isinstance(s, Let):
             return Let(s.name, one(s.value))
         if isinstance(s, Store):
-            return Store(s.buffer, tuple(one(i) for i in s.index), one(s.value))
+            active = None if s.active is None else one(s.active)
+            return Store(s.buffer, tuple(one(i) for i in s.index), one(s.value), active)
         return s
 
     return tuple(stmt(s) for s in block)
@@ -350,7 +371,9 @@ def expressions(s: Stmt) -> tuple[Expr, ...]:
         return (s.cond,)
     if isinstance(s, Let):
         return (s.value,)
-    return (*s.index, s.value) if isinstance(s, Store) else ()
+    if isinstance(s, Store):
+        return (*s.index, s.value) if s.active is None else (*s.index, s.value, s.active)
+    return ()
 
 
 def substitute(block: Block, values: dict[str, Expr]) -> Block:

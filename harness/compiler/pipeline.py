@@ -180,7 +180,7 @@ def random_inputs(program: Program, seed: int = CHECK_SEED) -> dict[str, np.ndar
     """Inputs over the whole range of an integer dtype, standard normal for floats."""
     rng = np.random.default_rng(seed)
     return {
-        b.name: rng.integers(b.dtype.min, b.dtype.max, b.shape, b.dtype.np, endpoint=True)
+        b.name: rng.integers(b.element.min, b.element.max, b.shape, b.element.np, endpoint=True)
         if b.dtype.is_integer
         else rng.standard_normal(b.shape).astype(np.float32)
         for b in program.of_space("input")

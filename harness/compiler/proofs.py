@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from harness.compiler import interpret, loops, render_c
-from harness.compiler.intrinsics import fixed_point, floating
+from harness.compiler import interpret, interpreter_state, intrinsics, loops, render_c
 from harness.compiler.loops import Program
 from harness.compiler.render_c import render_function
 
@@ -47,7 +46,8 @@ class ProofStore:
 def _judge() -> str:
     """Digest of everything that decides whether two programs are equal."""
     digest = hashlib.sha256()
-    for module in (interpret, loops, render_c, fixed_point, floating):
-        assert module.__file__ is not None
-        digest.update(Path(module.__file__).read_bytes())
+    (folder,) = intrinsics.__path__
+    modules = [Path(str(module.__file__)) for module in (interpret, interpreter_state, loops, render_c)]
+    for path in (*modules, *sorted(Path(folder).glob("*.py"))):
+        digest.update(path.read_bytes())
     return digest.hexdigest()

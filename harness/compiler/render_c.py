@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from harness.compiler.intrinsics.base import Intrinsic
+from harness.compiler.intrinsics.lanes import Access, access
 from harness.compiler.loops import (
     COMPARISON,
     Alloc,
@@ -36,7 +37,8 @@ from harness.compiler.loops import (
     walk_expr,
 )
 from harness.compiler.simplify import simplify
-from harness.dtypes import DType
+from harness.dtypes import DType, Vec
+from harness.errors import CompilerBug
 
 _SYMBOL = {
     "add": "+", "sub": "-", "mul": "*", "div": "/", "rem": "%", "shl": "<<", "shr": ">>", "and": "&", "or": "|",
@@ -64,9 +66,9 @@ def signature(program: Program) -> str:
     return f"void {program.name}({', '.join(params)})"
 
 
-def intrinsics_of(program: Program) -> tuple[Intrinsic, ...]:
-    """Every intrinsic the program's C needs, each after those it uses."""
-    found: dict[Intrinsic, None] = {}
+def intrinsics_of(program: Program) -> tuple[Intrinsic | Access, ...]:
+    """Every intrinsic and vector access the program's C needs, each after those it uses."""
+    found: dict[Intrinsic | Access, None] = {}
 
     def add(intrinsic: Intrinsic) -> None:
         for used in intrinsic.uses:
@@ -74,20 +76,35 @@ def intrinsics_of(program: Program) -> tuple[Intrinsic, ...]:
         found.setdefault(intrinsic)
 
     for s in walk(program.body):
+        if isinstance(s, Store) and isinstance(s.value.dtype, Vec) and s.buffer.space == "output":
+            found.setdefault(access_of(s))
         for e in expressions(s):
             for node in walk_expr(e):
                 if isinstance(node, Call):
                     add(node.intrinsic)
+                elif isinstance(node, Load) and node.lanes is not None:
+                    found.setdefault(access_of(node))
                 elif isinstance(node, Binary) and node.op in ("min", "max"):
                     add(minmax(node))
     return tuple(found)
 
 
+def access_of(node: Load | Store) -> Access:
+    """What moves the vector that `node` reads or writes. Raises CompilerBug where there is no such instruction."""
+    lanes = node.lanes if isinstance(node, Load) else node.value.dtype
+    assert isinstance(lanes, Vec)
+    found = access(node.buffer.element, lanes, predicated=node.active is not None, store=isinstance(node, Store))
+    if found is None:
+        raise CompilerBug(f"no instruction moves {lanes.value} between a register and {node.buffer.element.value}")
+    return found
+
+
 def array(buffer: Buffer, qualifiers: str, name: str | None = None) -> str:
     """A constant as a C array definition."""
     assert buffer.data is not None
-    head = f"{qualifiers}{buffer.dtype.c} {name or buffer.name}[{buffer.elements}] = {{"
-    return "\n".join([head, *_filled(_literals(buffer.data, buffer.dtype)), "};", ""])
+    aligned = f"_Alignas({buffer.align}) " if buffer.align > buffer.element.bytes else ""
+    head = f"{aligned}{qualifiers}{buffer.dtype.c} {name or buffer.name}[{buffer.elements}] = {{"
+    return "\n".join([head, *_filled(_literals(buffer.data, buffer.element)), "};", ""])
 
 
 def _table(buffer: Buffer) -> str:
@@ -160,6 +177,9 @@ class _Printer:
     def store(self, s: Store, declare: bool) -> str:
         place = self.place(s.buffer, s.index)
         value = s.value
+        if isinstance(value.dtype, Vec) and s.buffer.space == "output":
+            count = "" if s.active is None else f"{self.expr(s.active)}, "
+            return f"{access_of(s).name}({count}&{place}, {self.expr(value)});"
         if declare:
             return f"{s.buffer.dtype.c} {place} = {self.expr(value)};"
         if (
@@ -190,6 +210,9 @@ class _Printer:
             return text, _UNARY if text.startswith("-") else _ATOM
         if isinstance(node, Var):
             return node.name, _ATOM
+        if isinstance(node, Load) and node.lanes is not None:
+            count = "" if node.active is None else f"{self.expr(node.active)}, "
+            return f"{access_of(node).name}({count}&{self.place(node.buffer, node.index)})", _ATOM
         if isinstance(node, Load):
             return self.place(node.buffer, node.index), _ATOM
         if isinstance(node, Cast):
@@ -223,6 +246,7 @@ class _Printer:
 
 
 def minmax(node: Binary) -> Intrinsic:
+    assert isinstance(node.dtype, DType)
     return MINMAX[node.op, node.dtype]
 
 

@@ -62,7 +62,7 @@ def copy(block: Block, suffix: str, values: Mapping[str, Expr]) -> Block:
                 return values[node.name]
             return Var(names[node.name], node.dtype) if node.name in names else node
         if isinstance(node, Load) and node.buffer in registers:
-            return Load(registers[node.buffer], node.index)
+            return replace(node, buffer=registers[node.buffer])
         return node
 
     def statement(s: Stmt) -> Stmt:
@@ -71,7 +71,7 @@ def copy(block: Block, suffix: str, values: Mapping[str, Expr]) -> Block:
         if isinstance(s, Let):
             return Let(names[s.name], s.value)
         if isinstance(s, Store):
-            return Store(registers.get(s.buffer, s.buffer), s.index, s.value)
+            return replace(s, buffer=registers.get(s.buffer, s.buffer))
         if isinstance(s, For):
             return replace(s, body=tuple(statement(inner) for inner in s.body))
         if isinstance(s, If):

@@ -117,7 +117,8 @@ def _replace(s: Stmt, old: Expr, new: Var) -> Stmt:
     if isinstance(s, Let):
         return Let(s.name, top_down(s.value))
     if isinstance(s, Store):
-        return Store(s.buffer, tuple(top_down(i) for i in s.index), top_down(s.value))
+        active = None if s.active is None else top_down(s.active)
+        return Store(s.buffer, tuple(top_down(i) for i in s.index), top_down(s.value), active)
     return s
 
 

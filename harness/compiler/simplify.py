@@ -239,7 +239,9 @@ def simplify_block(block: Block, ranges: Ranges | None = None) -> Block:
                 known[s.name] = interval(value, known)
             result.append(Let(s.name, value))
         elif isinstance(s, Store):
-            result.append(Store(s.buffer, tuple(simplify(i, known) for i in s.index), simplify(s.value, known)))
+            active = None if s.active is None else simplify(s.active, known)
+            index = tuple(simplify(i, known) for i in s.index)
+            result.append(Store(s.buffer, index, simplify(s.value, known), active))
         else:
             result.append(s)
     return tuple(result)

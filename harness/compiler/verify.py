@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
+from harness.compiler.intrinsics.lanes import access
 from harness.compiler.loops import (
     ARITHMETIC,
     COMPARISON,
@@ -33,7 +34,7 @@ from harness.compiler.loops import (
     walk_expr,
 )
 from harness.compiler.simplify import Range, assume, interval, loop_range
-from harness.dtypes import DType
+from harness.dtypes import DType, Type, Vec
 from harness.errors import CompilerBug
 
 _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*\Z")
@@ -43,7 +44,7 @@ _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*\Z")
 class Scope:
     """What is known at one place of the program."""
 
-    names: dict[str, DType]  # loop variables and scalars
+    names: dict[str, Type]  # loop variables and scalars
     ranges: dict[str, Range]
     registers: frozenset[Buffer]
     inside_parallel: bool = False
@@ -81,6 +82,8 @@ class _Verifier:
         self.rule(all(n > 0 for n in buffer.shape), "an empty dimension", buffer)
         self.rule((buffer.space == "const") == (buffer.data is not None), "constants, and only they, have data", buffer)
         if buffer.data is not None:
+            self.rule(not isinstance(buffer.dtype, Vec), "vectors in memory", buffer.name)
+            assert isinstance(buffer.dtype, DType)
             same = buffer.data.shape == buffer.shape and buffer.data.dtype == buffer.dtype.np
             self.rule(same, "data of another shape or dtype", buffer.name)
 
@@ -101,7 +104,7 @@ class _Verifier:
             elif isinstance(s, Let):
                 self.expr(s.value, scope)
                 self.name(s.name, scope)
-                ranges = scope.ranges
+                ranges: dict[str, Range] = scope.ranges
                 if s.value.dtype.is_integer:
                     ranges = {**ranges, s.name: interval(s.value, ranges)}
                 scope = replace(scope, names={**scope.names, s.name: s.value.dtype}, ranges=ranges)
@@ -119,6 +122,8 @@ class _Verifier:
         for bound in (s.start, s.stop):
             self.expr(bound, scope)
             self.rule(bound.dtype is DType.I32, "a loop bound that is not int32", bound)
+        inner = not any(isinstance(inside, (For, If)) for inside in s.body)
+        self.rule(inner or not s.kernel, "a kernel that is not an innermost loop", s.var)
         low, high = loop_range(s, scope.ranges)
         inside = replace(
             scope,
@@ -133,9 +138,24 @@ class _Verifier:
         self.rule(s.buffer.space in ("output", "register"), "a store into read-only memory", s)
         known = s.buffer in (scope.registers if s.buffer.space == "register" else self.buffers)
         self.rule(known, "a store into a buffer that is not in scope", s)
-        self.rule(s.value.dtype is s.buffer.dtype, "a store of another dtype", s)
+        if isinstance(s.value.dtype, Vec) and s.buffer.space == "output":
+            self.lanes(s.buffer, s.index, s.value.dtype, s.active, scope)
+        else:
+            self.rule(s.value.dtype == s.buffer.dtype and s.active is None, "a store of another dtype", s)
         self.index(s.buffer, s.index, scope)
         self.expr(s.value, scope)
+
+    def lanes(self, buffer: Buffer, index: tuple[Expr, ...], lanes: Vec, active: Expr | None, scope: Scope) -> None:
+        """A vector in memory: one that an instruction of the target moves, and that can fit into the last dimension."""
+        self.rule(bool(buffer.shape) and buffer.space != "register", "a vector access of a register", buffer.name)
+        how = access(buffer.element, lanes, predicated=active is not None, store=buffer.space == "output")
+        self.rule(how is not None and how.needs <= self.features, "no instruction of the target moves it", lanes)
+        if active is not None:
+            self.expr(active, scope)
+            self.rule(active.dtype is DType.I32, "a count of lanes that is not int32", active)
+        elif scope.reached:
+            low, _ = interval(index[-1], scope.ranges)
+            self.rule(low + lanes.lanes <= buffer.shape[-1], f"a vector that never fits into {buffer.name}", index[-1])
 
     def index(self, buffer: Buffer, index: tuple[Expr, ...], scope: Scope) -> None:
         self.rule(len(index) == len(buffer.shape), f"{len(index)} indices for {list(buffer.shape)}", buffer.name)
@@ -151,15 +171,19 @@ class _Verifier:
     def expr(self, node: Expr, scope: Scope) -> None:
         for n in walk_expr(node):
             if isinstance(n, Var):
-                self.rule(scope.names.get(n.name) is n.dtype, "a name that is not in scope", n)
+                self.rule(scope.names.get(n.name) == n.dtype, "a name that is not in scope", n)
             elif isinstance(n, Load):
                 known = n.buffer in (scope.registers if n.buffer.space == "register" else self.buffers)
                 self.rule(known, "a load from a buffer that is not in scope", n)
                 racing = n.buffer.space == "output" and scope.inside_parallel
                 self.rule(not racing, "an output read inside a parallel loop", n)
                 self.index(n.buffer, n.index, scope)
+                self.rule(n.lanes is not None or n.active is None, "a count of lanes without lanes", n)
+                if n.lanes is not None:
+                    self.lanes(n.buffer, n.index, n.lanes, n.active, scope)
             elif isinstance(n, Binary):
                 self.rule(n.op in ARITHMETIC or n.op in COMPARISON, "no such operation", n.op)
+                self.rule(not isinstance(n.left.dtype, Vec), "arithmetic on vectors", n)
                 self.rule(n.left.dtype is n.right.dtype, "operands of different dtypes", n)
             elif isinstance(n, Const):
                 fits = not n.dtype.is_integer or n.dtype.min <= n.value <= n.dtype.max
@@ -172,4 +196,5 @@ class _Verifier:
                 self.rule(tuple(a.dtype for a in n.args) == wanted, f"arguments of {n.intrinsic.name}", n)
                 self.rule(n.intrinsic.needs <= self.features, f"{n.intrinsic.name} needs other features", n)
             elif isinstance(n, Cast):
-                self.rule(n.dtype is not DType.BOOL, "a cast to bool", n)
+                scalar = not isinstance(n.dtype, Vec) and not isinstance(n.value.dtype, Vec)
+                self.rule(scalar and n.dtype is not DType.BOOL, "a cast to bool, or of a vector", n)

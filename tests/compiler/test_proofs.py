@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from harness.board import Target
-from harness.compiler import compile_model, proofs, schedules
+from harness.compiler import compile_model, proofs
 from harness.compiler.frontends import parse_model
 from harness.compiler.loops import Buffer, Const, Expr, For, Load, Program, Var, rewrite_block, store
 from harness.compiler.pipeline import CompiledLayer, programs_of, prove
 from harness.compiler.proofs import ProofStore
+from harness.compiler.schedules import scalar
 from harness.dtypes import DType
 from harness.errors import CompilerBug
 from tests.models import classifier
@@ -73,8 +74,8 @@ def test_compiling_asks_for_the_proof(tmp_path: Path, monkeypatch: pytest.Monkey
     compile_model(model, M3)
     assert list((tmp_path / "cache" / "layerproof" / "proofs").iterdir())
 
-    finished = schedules.finished
-    monkeypatch.setattr("harness.compiler.schedules.finished", lambda program: spoilt(finished(program)))
+    finished = scalar.finished
+    monkeypatch.setattr("harness.compiler.schedules.scalar.finished", lambda program: spoilt(finished(program)))
     monkeypatch.setattr("harness.compiler.source_cache._compiler", lambda: "spoilt")
     with pytest.raises(CompilerBug, match="the schedule changes"):
         compile_model(model, M3)

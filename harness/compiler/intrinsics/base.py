@@ -7,22 +7,35 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.dtypes import DType
+from harness.dtypes import Type
+
+
+@dataclass(frozen=True)
+class Asm:
+    """One instruction for a block of assembly: `{d}` stands for the result's register, `{0}` `{1}` … for arguments."""
+
+    text: str
+    accumulates: int | None = None  # the argument that the instruction overwrites with its result
+    even: bool = False  # the result's register has to have an even number
 
 
 @dataclass(frozen=True, eq=False)
 class Intrinsic:
     """`meaning` maps int64 (or float32) arrays to the result exactly; `c` defines `static inline` of the same name.
 
+    In `meaning` a vector argument has its lanes as last axis, and a scalar has no such axis. What does not fit the
+    result's dtype is an overflow, and illegal: an instruction that wraps says so in its meaning.
+
     `needs` names target features ("dsp", "mve") without which the intrinsic may not be used; an empty set means that
     the C text itself is right on every core.
     """
 
     name: str
-    params: tuple[tuple[str, DType], ...]
-    result: DType
+    params: tuple[tuple[str, Type], ...]
+    result: Type
     meaning: Callable[..., np.ndarray]
     c: str
     needs: frozenset[str] = frozenset()
     uses: tuple[Intrinsic, ...] = ()  # intrinsics its C text calls
     header: str = ""  # of the C library, such as "math.h"
+    asm: Asm | None = None  # for loops printed as assembly; without one, such a loop may not use it
