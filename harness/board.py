@@ -38,6 +38,11 @@ class Target:
     flash_bytes: int | None = None  # None: no limit known
     ram_bytes: int | None = None
 
+    @property
+    def instructions(self) -> frozenset[str]:
+        """The features, and "thumb2" for what every Cortex-M from the M3 on has: MLA, words at any address."""
+        return self.features if self.core in ("cortex-m0", "host") else self.features | {"thumb2"}
+
 
 @dataclass(frozen=True)
 class Core:

@@ -7,7 +7,7 @@ mask.
 
 Checked on every value: index inside its dimension, integer result inside its dtype, shift amount, division by zero,
 register written before read, every output element written, and that no two iterations of a parallel loop touch one
-element that one of them writes.
+element that one of them writes, except to write the same value.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class _Machine:
 
     def store(self, s: Store) -> None:
         value = self.eval(s.value)
-        if s.value.dtype != s.buffer.dtype and not (isinstance(s.value.dtype, Vec) and s.buffer.space != "register"):
+        if s.value.dtype != s.buffer.dtype and not isinstance(s.value.dtype, Vec):
             raise self.broken("a store of another dtype", s)
         if s.buffer.space == "register":
             self.store_register(s, value)
@@ -170,15 +170,18 @@ class _Machine:
             and not s.buffer.dtype.min <= values.min() <= values.max() <= s.buffer.dtype.max
         ):
             raise self.broken(f"overflow of {s.buffer.dtype.value}", s)
+        before = memory.data[where]
+        memory.data[where] = values
+        memory.written[where] = True
+        same = memory.data[where] == values
         for axis in self.axes:
             owner = axis.owner.setdefault(s.buffer, np.full(s.buffer.elements, -1, np.int64))
             mine = np.broadcast_to(over_lanes(axis.iteration, lanes), shape)[active]
             previous = owner[where]
             owner[where] = mine
-            if np.any((previous != -1) & (previous != mine)) or np.any(owner[where] != mine):
-                raise self.broken(f"two iterations of parallel {axis.var} write one element", s)
-        memory.data[where] = values
-        memory.written[where] = True
+            earlier = (previous != -1) & (previous != mine) & (before != values)
+            if np.any(earlier) or not np.all(same):
+                raise self.broken(f"two iterations of parallel {axis.var} write different values to one element", s)
 
     def store_register(self, s: Store, value: Value) -> None:
         register = self.registers.get(s.buffer)
@@ -186,19 +189,26 @@ class _Machine:
             raise self.broken("a register outside its block", s)
         if register.lanes != self.lanes:
             raise self.broken("a register written by several iterations of a parallel loop", s)
-        index = self.register_index(s.buffer, s.index)
+        lanes = s.value.dtype if s.value.dtype != s.buffer.dtype else None
+        if not isinstance(lanes, Vec):
+            self.keep(register, self.register_index(s.buffer, s.index), s.buffer.dtype, value)
+            return
+        for lane, index in enumerate(_following(self.register_index(s.buffer, s.index, lanes), lanes)):
+            self.keep(register, index, s.buffer.dtype, value[..., lane])
+
+    def keep(self, register: Register, index: tuple[int, ...], dtype: DType | Vec, value: Value) -> None:
         if self.mask is not None:
             if index not in register.values:
                 # Lanes that are masked off keep nothing they could read: give them the same bits, any bits do.
-                register.values[index] = value
-                shape = (*self.lanes, s.buffer.dtype.lanes) if isinstance(s.buffer.dtype, Vec) else self.lanes
-                value = np.broadcast_to(value, shape)
+                value = np.broadcast_to(value, (*self.lanes, dtype.lanes) if isinstance(dtype, Vec) else self.lanes)
             else:
-                value = np.where(self.mask_of(s.buffer.dtype), value, register.values[index])
+                value = np.where(self.mask_of(dtype), value, register.values[index])
         register.values[index] = value
 
-    def register_index(self, buffer: Buffer, index: tuple[Expr, ...]) -> tuple[int, ...]:
+    def register_index(self, buffer: Buffer, index: tuple[Expr, ...], lanes: Vec | None = None) -> tuple[int, ...]:
         values = tuple(self.eval(i) for i in index)
+        if lanes is not None and (not values or values[-1] + lanes.lanes > buffer.shape[-1]):
+            raise self.broken(f"a vector that leaves the last dimension of {buffer.name}{list(buffer.shape)}", index)
         if len(values) != len(buffer.shape) or not all(isinstance(v, int) for v in values):
             raise self.broken(f"register {buffer.name} needs an index that is the same in all lanes", index)
         if not all(0 <= v < n for v, n in zip(values, buffer.shape, strict=True)):
@@ -277,11 +287,14 @@ class _Machine:
     def load(self, node: Load) -> Value:
         buffer = node.buffer
         if buffer.space == "register":
-            index = self.register_index(buffer, node.index)
+            index = self.register_index(buffer, node.index, node.lanes)
             register = self.registers.get(buffer)
-            if register is None or index not in register.values:
+            wanted = [index] if node.lanes is None else _following(index, node.lanes)
+            if register is None or not all(one in register.values for one in wanted):
                 raise self.broken("a register read before it is written", node)
-            return register.values[index]
+            if node.lanes is None:
+                return register.values[index]
+            return np.stack(np.broadcast_arrays(*(register.values[one] for one in wanted)), axis=-1)
         memory = self.memory[buffer]
         flat, live = self.place(buffer, node.index, node.lanes, node.active)
         if buffer.space == "output":
@@ -318,6 +331,11 @@ class _Machine:
         if not np.all(good if self.mask is None else good | ~self.mask_of(dtype)):
             raise self.broken(f"overflow of {dtype.value}", node)
         return value
+
+
+def _following(index: tuple[int, ...], lanes: Vec) -> list[tuple[int, ...]]:
+    """The elements of a register array that a vector at `index` covers."""
+    return [(*index[:-1], index[-1] + lane) for lane in range(lanes.lanes)]
 
 
 def over_lanes(value: Value, lanes: Vec | None) -> Value:

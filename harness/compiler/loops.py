@@ -14,7 +14,8 @@
 A value has a dtype, or is a `Vec`: some lanes of one. Vectors come from `Load(…, lanes)`, which reads consecutive
 elements along the last dimension, widened to the lanes' dtype, are changed by intrinsics alone (arithmetic is for
 scalars), and go back by a `Store` of a vector. `active` counts the lanes that take part, from the first: the others
-read 0 and are not written. `kernel` marks an innermost loop to be printed as one block of assembly.
+read 0 and are not written. `kernel` > 0 marks an innermost loop to be printed as one block of assembly that takes so
+many iterations at a time.
 
 Both sides of a `Binary` have one dtype, comparisons give BOOL, and an index is I32. Signed overflow, an index outside a
 dimension and a shift outside 0 … width-1 are illegal: the verifier proves what it can, the interpreter checks every
@@ -23,7 +24,7 @@ supports does.
 
 `parallel` is a claim: iterations may run in any order, or all at once. It is what makes blocking and interchange
 legal, it lets the interpreter run whole loops as numpy arrays, and the interpreter checks it: two iterations that write
-one element are refused.
+different values to one element are refused.
 """
 
 from __future__ import annotations
@@ -183,7 +184,7 @@ class For:
     body: tuple[Stmt, ...]
     step: int = 1
     parallel: bool = False
-    kernel: bool = False
+    kernel: int = 0
 
 
 @dataclass(frozen=True)
@@ -227,11 +228,16 @@ Block = tuple[Stmt, ...]
 
 @dataclass(frozen=True)
 class Program:
-    """One layer. `buffers` are the function's parameters (inputs, then outputs) and the constants it reads."""
+    """One layer. `buffers` are the function's parameters (inputs, then outputs) and the constants it reads.
+
+    `origin` is what a lowering tells the schedules about the operator it comes from, so that they need not find it out
+    from the loops: for what multiplies and adds, an `lowering.contraction.Contraction`.
+    """
 
     name: str
     buffers: tuple[Buffer, ...]
     body: Block
+    origin: object | None = None
 
     def of_space(self, space: str) -> tuple[Buffer, ...]:
         return tuple(buffer for buffer in self.buffers if buffer.space == space)

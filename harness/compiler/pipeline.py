@@ -93,7 +93,7 @@ def compile_layer(graph: Graph, op: Op, index: int, target: Target) -> CompiledL
     name = f"{operator.c_name}_{index}"
     unscheduled = verify(_bound(operator.lower(graph, op, name), graph, op), "lowering")
     schedule = operator.schedule or plain
-    program = verify(schedule(unscheduled, target), "scheduling", target.features)
+    program = verify(schedule(unscheduled, target), "scheduling", target.instructions)
     layer = Layer(
         index=index,
         name=name,
@@ -166,12 +166,12 @@ def assert_equal(reference: Program, program: Program) -> None:
     inputs = random_inputs(program)
     expected, got = run(reference, inputs), run(program, inputs)
     for name, want in expected.items():
-        have = got[name]
+        want, have = want.reshape(-1), got[name].reshape(-1)  # a schedule may give a buffer another shape
         wrong = np.flatnonzero(~((want == have) | ((want != want) & (have != have))))
         if wrong.size:
             raise CompilerBug(
                 f"the schedule changes {wrong.size} of {want.size} elements of {name}, first at {wrong[0]}: "
-                f"{want.reshape(-1)[wrong[0]]} became {have.reshape(-1)[wrong[0]]}",
+                f"{want[wrong[0]]} became {have[wrong[0]]}",
                 where=program.name,
             )
 

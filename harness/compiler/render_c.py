@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from harness.compiler import render_asm
 from harness.compiler.intrinsics.base import Intrinsic
 from harness.compiler.intrinsics.lanes import Access, access
 from harness.compiler.loops import (
@@ -76,7 +77,7 @@ def intrinsics_of(program: Program) -> tuple[Intrinsic | Access, ...]:
         found.setdefault(intrinsic)
 
     for s in walk(program.body):
-        if isinstance(s, Store) and isinstance(s.value.dtype, Vec) and s.buffer.space == "output":
+        if isinstance(s, Store) and isinstance(s.value.dtype, Vec) and s.value.dtype != s.buffer.dtype:
             found.setdefault(access_of(s))
         for e in expressions(s):
             for node in walk_expr(e):
@@ -154,8 +155,9 @@ class _Printer:
         for position, s in enumerate(block):
             if isinstance(s, Alloc):
                 if s.buffer not in declared_at:
-                    size = "".join(f"[{n}]" for n in s.buffer.shape)
-                    lines.append(f"{pad}{s.buffer.dtype.c} {s.buffer.name}{size};")
+                    size = f"[{s.buffer.elements}]" if s.buffer.shape else ""
+                    aligned = f"_Alignas({s.buffer.align}) " if s.buffer.align > 1 else ""
+                    lines.append(f"{pad}{aligned}{s.buffer.dtype.c} {s.buffer.name}{size};")
             elif isinstance(s, Let):
                 lines.append(f"{pad}const {s.value.dtype.c} {s.name} = {self.expr(s.value)};")
             elif isinstance(s, Store):
@@ -163,10 +165,8 @@ class _Printer:
             elif isinstance(s, Note):
                 lines.append(f"{pad}/* {s.text} */")
             elif isinstance(s, For):
-                advance = f"{s.var}++" if s.step == 1 else f"{s.var} += {s.step}"
-                start, stop = self.expr(s.start), self.expr(s.stop, 7)
-                lines.append(f"{pad}for (int32_t {s.var} = {start}; {s.var} < {stop}; {advance}) {{")
-                lines += [*self.block(s.body, depth + 1), f"{pad}}}"]
+                loop = self.loop(s, depth)
+                lines += render_asm.kernel(s, self.expr, loop, pad) if s.kernel else loop
             elif isinstance(s, If):
                 lines += [f"{pad}if ({self.expr(s.cond)}) {{", *self.block(s.then, depth + 1)]
                 if s.orelse:
@@ -174,10 +174,17 @@ class _Printer:
                 lines.append(f"{pad}}}")
         return lines
 
+    def loop(self, s: For, depth: int) -> list[str]:
+        pad = "    " * depth
+        advance = f"{s.var}++" if s.step == 1 else f"{s.var} += {s.step}"
+        start, stop = self.expr(s.start), self.expr(s.stop, 7)
+        head = f"{pad}for (int32_t {s.var} = {start}; {s.var} < {stop}; {advance}) {{"
+        return [head, *self.block(s.body, depth + 1), f"{pad}}}"]
+
     def store(self, s: Store, declare: bool) -> str:
         place = self.place(s.buffer, s.index)
         value = s.value
-        if isinstance(value.dtype, Vec) and s.buffer.space == "output":
+        if isinstance(value.dtype, Vec) and value.dtype != s.buffer.dtype:
             count = "" if s.active is None else f"{self.expr(s.active)}, "
             return f"{access_of(s).name}({count}&{place}, {self.expr(value)});"
         if declare:

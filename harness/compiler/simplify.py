@@ -212,7 +212,7 @@ def simplify_block(block: Block, ranges: Ranges | None = None) -> Block:
     """Simplifies every expression, drops what can never run, and puts the body of a single-trip loop in its place."""
     known = dict(ranges or {})
     result: list = []
-    for s in block:
+    for position, s in enumerate(block):
         if isinstance(s, For):
             loop = replace(s, start=simplify(s.start, known), stop=simplify(s.stop, known))
             low, high = loop_range(loop, known)
@@ -235,6 +235,9 @@ def simplify_block(block: Block, ranges: Ranges | None = None) -> Block:
                 result.append(If(cond, then, simplify_block(s.orelse, known)))
         elif isinstance(s, Let):
             value = simplify(s.value, known)
+            if isinstance(value, Const) and value.dtype is DType.I32:
+                rest = substitute(block[position + 1 :], {s.name: value})
+                return (*result, *simplify_block(rest, known))
             if value.dtype.is_integer and not any(isinstance(n, Load) for n in walk_expr(value)):
                 known[s.name] = interval(value, known)
             result.append(Let(s.name, value))

@@ -124,6 +124,11 @@ class _Verifier:
             self.rule(bound.dtype is DType.I32, "a loop bound that is not int32", bound)
         inner = not any(isinstance(inside, (For, If)) for inside in s.body)
         self.rule(inner or not s.kernel, "a kernel that is not an innermost loop", s.var)
+        whole = isinstance(s.start, Const) and isinstance(s.stop, Const)
+        self.rule(whole or not s.kernel, "a kernel without constant bounds", s.var)
+        if s.kernel and isinstance(s.start, Const) and isinstance(s.stop, Const):
+            trips = -(-(int(s.stop.value) - int(s.start.value)) // s.step)
+            self.rule(trips > 0 and trips % s.kernel == 0, "a kernel that does not take its iterations whole", s.var)
         low, high = loop_range(s, scope.ranges)
         inside = replace(
             scope,
@@ -138,7 +143,7 @@ class _Verifier:
         self.rule(s.buffer.space in ("output", "register"), "a store into read-only memory", s)
         known = s.buffer in (scope.registers if s.buffer.space == "register" else self.buffers)
         self.rule(known, "a store into a buffer that is not in scope", s)
-        if isinstance(s.value.dtype, Vec) and s.buffer.space == "output":
+        if isinstance(s.value.dtype, Vec) and s.value.dtype != s.buffer.dtype:
             self.lanes(s.buffer, s.index, s.value.dtype, s.active, scope)
         else:
             self.rule(s.value.dtype == s.buffer.dtype and s.active is None, "a store of another dtype", s)
@@ -147,7 +152,8 @@ class _Verifier:
 
     def lanes(self, buffer: Buffer, index: tuple[Expr, ...], lanes: Vec, active: Expr | None, scope: Scope) -> None:
         """A vector in memory: one that an instruction of the target moves, and that can fit into the last dimension."""
-        self.rule(bool(buffer.shape) and buffer.space != "register", "a vector access of a register", buffer.name)
+        self.rule(bool(buffer.shape) and isinstance(buffer.dtype, DType), "a vector access of a scalar", buffer.name)
+        self.rule(active is None or buffer.space != "register", "a part of a vector of a register array", buffer.name)
         how = access(buffer.element, lanes, predicated=active is not None, store=buffer.space == "output")
         self.rule(how is not None and how.needs <= self.features, "no instruction of the target moves it", lanes)
         if active is not None:

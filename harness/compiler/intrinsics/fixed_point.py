@@ -71,6 +71,93 @@ static inline int32_t nn_requantise(int32_t acc, int32_t multiplier, int32_t shi
 )
 
 
+def _fits(acc: np.ndarray, result: np.ndarray) -> np.ndarray:
+    """`result` where 2 * acc fits 32 bits; elsewhere what fits no register, which the interpreter refuses."""
+    return np.where(np.abs(acc.astype(np.int64)) < 1 << 30, result, np.int64(1) << 40)
+
+
+def _rescale(acc: np.ndarray, multiplier: np.ndarray, shift: np.ndarray, zero_point: np.ndarray) -> np.ndarray:
+    return _fits(acc, _divide_by_pot(_high_mul(acc, multiplier), shift) + zero_point)
+
+
+def _rescale_up(acc: np.ndarray, multiplier: np.ndarray, shift: np.ndarray, zero_point: np.ndarray) -> np.ndarray:
+    half = np.int64(1) << (shift.astype(np.int64) - 1)
+    return _fits(acc, ((_high_mul(acc, multiplier) + half) >> shift) + zero_point)
+
+
+_SHIFTED = r"""/* value / 2^shift + addend, rounded to nearest, ties up; shift 1 .. 31. The carry is
+ * the last bit shifted out. */
+static inline int32_t nn_shift_add(int32_t value, int32_t shift, int32_t addend)
+{
+#if defined(__thumb2__)
+    int32_t result;
+    __asm__("asrs %0, %1, %2\n\tadc %0, %0, %3" : "=&r"(result) : "r"(value), "ri"(shift), "r"(addend) : "cc");
+    return result;
+#else
+    return (((value >> (shift - 1)) + 1) >> 1) + addend;
+#endif
+}"""
+
+SHIFT_ADD = Intrinsic(
+    "nn_shift_add",
+    (("value", I32), ("shift", I32), ("addend", I32)),
+    I32,
+    lambda value, shift, addend: ((value.astype(np.int64) + (np.int64(1) << (shift - 1))) >> shift) + addend,
+    _SHIFTED,
+    instructions=2,
+)
+
+HIGH_MUL_SHORT = Intrinsic(
+    "nn_high_mul_short",
+    (("a", I32), ("b", I32)),
+    I32,
+    lambda a, b: _fits(a, _high_mul(a, b)),
+    """/* a * b / 2^31, rounded to nearest, ties up; |a| < 2^30. */
+static inline int32_t nn_high_mul_short(int32_t a, int32_t b)
+{
+#if defined(__ARM_FEATURE_DSP) && __ARM_FEATURE_DSP
+    int32_t result;
+    __asm__("smmulr %0, %1, %2" : "=r"(result) : "r"(a * 2), "r"(b));
+    return result;
+#else
+    const int64_t product = (int64_t)(a * 2) * b;
+    return (int32_t)(product >> 32) + (int32_t)((uint32_t)product >> 31);
+#endif
+}""",
+    instructions=3,
+)
+
+RESCALE = Intrinsic(
+    "nn_rescale",
+    (("acc", I32), ("multiplier", I32), ("shift", I32), ("zero_point", I32)),
+    I32,
+    _rescale,
+    """/* acc * multiplier / 2^31 / 2^shift + zero_point with both roundings of the reference: to nearest, ties up, then
+ * ties away from zero. multiplier >= 0, shift 1 .. 31, |acc| < 2^30. */
+static inline int32_t nn_rescale(int32_t acc, int32_t multiplier, int32_t shift, int32_t zero_point)
+{
+    const int32_t high = nn_high_mul_short(acc, multiplier);
+    return nn_shift_add(high + (high >> 31), shift, zero_point);
+}""",
+    uses=(HIGH_MUL_SHORT, SHIFT_ADD),
+    instructions=6,
+)
+
+RESCALE_UP = Intrinsic(
+    "nn_rescale_up",
+    (("acc", I32), ("multiplier", I32), ("shift", I32), ("zero_point", I32)),
+    I32,
+    _rescale_up,
+    """/* As nn_rescale with ties up in the second rounding too: the same where results are clamped to >= zero_point. */
+static inline int32_t nn_rescale_up(int32_t acc, int32_t multiplier, int32_t shift, int32_t zero_point)
+{
+    return nn_shift_add(nn_high_mul_short(acc, multiplier), shift, zero_point);
+}""",
+    uses=(HIGH_MUL_SHORT, SHIFT_ADD),
+    instructions=5,
+)
+
+
 def _requantise_any(acc: np.ndarray, multiplier: np.ndarray, shift: np.ndarray) -> np.ndarray:
     left, right = np.maximum(shift, 0), np.maximum(-shift, 0)
     widened = acc.astype(np.int64) << left

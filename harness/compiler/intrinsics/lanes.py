@@ -27,7 +27,7 @@ class Access:
 
 
 def _core(element: DType, lanes: Vec) -> tuple[Access, Access]:
-    """A word of a core register, at any address: every core with these instructions loads unaligned words."""
+    """A word of a core register, at any address: from Armv7-M on, cores load and store unaligned words."""
     name = f"{element.name.lower()}x{lanes.lanes}"
     load = f"""static inline uint32_t nn_load_{name}(const {element.c} *from)
 {{
@@ -39,7 +39,7 @@ def _core(element: DType, lanes: Vec) -> tuple[Access, Access]:
 {{
     __builtin_memcpy(to, &word, 4);
 }}"""
-    needs = frozenset({"dsp"})
+    needs = frozenset({"thumb2"})
     return (
         Access(f"nn_load_{name}", load, "ldr {d}, {m}", needs),
         Access(f"nn_store_{name}", store, "str {d}, {m}", needs),

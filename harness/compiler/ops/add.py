@@ -11,16 +11,16 @@ import tflite
 from harness.compiler import schedules
 from harness.compiler.graph import Graph, Op, Tensor
 from harness.compiler.loops import Block, Buffer, Const, Expr, Let, Program, Var, load, store
-from harness.compiler.ops import checks
-from harness.compiler.ops.base import Case, Operator, activation_name, no_macs, options_table
-from harness.compiler.ops.lowering import Builder, clamped, parallel, to_int8, wide
-from harness.compiler.ops.quantise import (
+from harness.compiler.lowering.building import Builder, clamped, parallel, to_int8, wide
+from harness.compiler.lowering.quantise import (
     activation_range,
     clamp_float,
     float_activation_range,
     quantize_multiplier,
     requantise,
 )
+from harness.compiler.ops import checks
+from harness.compiler.ops.base import Case, Operator, activation_name, no_macs, options_table
 from harness.dtypes import DType
 
 LEFT_SHIFT = 20  # bits of headroom TFLite gives both int8 operands before it rescales them

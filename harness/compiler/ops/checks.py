@@ -8,8 +8,8 @@ from typing import NoReturn
 import numpy as np
 
 from harness.compiler.graph import Graph, Op, Quant, Tensor
+from harness.compiler.lowering.quantise import I32_MAX, I32_MIN, ConvParams, requantise
 from harness.compiler.ops.base import Shape
-from harness.compiler.ops.quantise import I32_MAX, I32_MIN, ConvParams, requantise
 from harness.dtypes import DType
 from harness.errors import ModelError
 

@@ -11,17 +11,17 @@ import tflite
 from harness.compiler import schedules
 from harness.compiler.graph import Graph, Op
 from harness.compiler.loops import Program
-from harness.compiler.ops import checks
-from harness.compiler.ops.base import Case, Operator, activation_name, padding_name, required_options
-from harness.compiler.ops.contraction import arithmetic_of, convolution
-from harness.compiler.ops.quantise import (
+from harness.compiler.lowering.contraction import arithmetic_of, convolution
+from harness.compiler.lowering.quantise import (
     ConvParams,
     accumulate_and_requantise,
     clamp_float,
     conv_params,
     effective_scales,
 )
-from harness.compiler.ops.window import Pair, Window, pad_2d, tap_view, windows_2d
+from harness.compiler.lowering.window import Pair, Window, pad_2d, tap_view, windows_2d
+from harness.compiler.ops import checks
+from harness.compiler.ops.base import Case, Operator, activation_name, padding_name, required_options
 from harness.dtypes import DType
 
 

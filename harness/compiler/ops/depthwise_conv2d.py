@@ -14,16 +14,16 @@ import tflite
 from harness.compiler import schedules
 from harness.compiler.graph import Graph, Op
 from harness.compiler.loops import Program
-from harness.compiler.ops import checks, conv2d
-from harness.compiler.ops.base import Case, Operator, activation_name, padding_name, required_options
-from harness.compiler.ops.contraction import arithmetic_of, depthwise
-from harness.compiler.ops.conv2d import windows
-from harness.compiler.ops.quantise import (
+from harness.compiler.lowering.contraction import arithmetic_of, depthwise
+from harness.compiler.lowering.quantise import (
     ConvParams,
     accumulate_and_requantise,
     clamp_float,
 )
-from harness.compiler.ops.window import Pair, Window, pad_2d, tap_view
+from harness.compiler.lowering.window import Pair, Window, pad_2d, tap_view
+from harness.compiler.ops import checks, conv2d
+from harness.compiler.ops.base import Case, Operator, activation_name, padding_name, required_options
+from harness.compiler.ops.conv2d import windows
 from harness.dtypes import DType
 
 

@@ -14,16 +14,16 @@ import tflite
 from harness.compiler import schedules
 from harness.compiler.graph import Graph, Op, Quant
 from harness.compiler.loops import Program
-from harness.compiler.ops import checks
-from harness.compiler.ops.base import Case, Operator, activation_name, options_table
-from harness.compiler.ops.contraction import arithmetic_of, matmul
-from harness.compiler.ops.quantise import (
+from harness.compiler.lowering.contraction import arithmetic_of, matmul
+from harness.compiler.lowering.quantise import (
     ConvParams,
     accumulate_and_requantise,
     clamp_float,
     conv_params,
     effective_scales,
 )
+from harness.compiler.ops import checks
+from harness.compiler.ops.base import Case, Operator, activation_name, options_table
 from harness.dtypes import DType
 from harness.errors import ModelError
 

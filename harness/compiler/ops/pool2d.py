@@ -27,11 +27,11 @@ from harness.compiler.loops import (
     maximum,
     store,
 )
+from harness.compiler.lowering.building import Builder, clamped, parallel, tap_count, taps
+from harness.compiler.lowering.quantise import activation_range, clamp_float, float_activation_range
+from harness.compiler.lowering.window import Pair, Window, pad_2d, tap_view, windows_2d
 from harness.compiler.ops import checks
 from harness.compiler.ops.base import Case, Operator, activation_name, no_macs, padding_name, required_options
-from harness.compiler.ops.lowering import Builder, clamped, parallel, tap_count, taps
-from harness.compiler.ops.quantise import activation_range, clamp_float, float_activation_range
-from harness.compiler.ops.window import Pair, Window, pad_2d, tap_view, windows_2d
 from harness.dtypes import DType
 
 _SCALE_TOLERANCE = 1e-6  # TFLite's, between the scales of input and output

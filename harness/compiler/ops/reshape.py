@@ -10,9 +10,9 @@ import tflite
 
 from harness.compiler.graph import Graph, Op
 from harness.compiler.loops import Program, Var, load, store
+from harness.compiler.lowering.building import Builder, parallel
 from harness.compiler.ops import checks
 from harness.compiler.ops.base import Case, Operator, no_macs, options_table
-from harness.compiler.ops.lowering import Builder, parallel
 from harness.dtypes import DType
 
 

@@ -35,10 +35,10 @@ from harness.compiler.loops import (
     minimum,
     store,
 )
+from harness.compiler.lowering.building import Builder, parallel, serial, to_int8
+from harness.compiler.lowering.quantise import I32_MAX, divide_by_pot, high_mul, quantize_multiplier
 from harness.compiler.ops import checks
 from harness.compiler.ops.base import Case, Operator, no_macs, required_options
-from harness.compiler.ops.lowering import Builder, parallel, serial, to_int8
-from harness.compiler.ops.quantise import I32_MAX, divide_by_pot, high_mul, quantize_multiplier
 from harness.dtypes import DType
 
 ACCUMULATION_BITS = 12  # integer bits of the sum of exponentials, Q12.19

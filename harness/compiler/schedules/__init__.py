@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from harness.board import Target
 from harness.compiler.loops import Program
-from harness.compiler.schedules import scalar
+from harness.compiler.schedules import dsp, scalar
 from harness.compiler.schedules.common import plain, tidy
 
 Schedule = Callable[[Program, Target], Program]
@@ -23,6 +23,8 @@ __all__ = ["Schedule", "contraction", "depthwise", "elementwise", "plain", "pool
 
 def contraction(program: Program, target: Target) -> Program:
     """Convolution and matrix product."""
+    if "dsp" in target.features:
+        return dsp.contraction(program, target)
     return scalar.contraction(program, target)
 
 

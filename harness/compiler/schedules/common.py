@@ -34,7 +34,7 @@ def tidy(program: Program) -> Program:
     body = drop_dead(simplify_block(program.body))
     used = {n.buffer for s in walk(body) for e in expressions(s) for n in walk_expr(e) if isinstance(n, Load)}
     kept = tuple(b for b in program.buffers if b.space != "const" or b in used)
-    return Program(program.name, kept, body)
+    return replace(program, buffers=kept, body=body)
 
 
 def finished(program: Program) -> Program:

@@ -12,14 +12,32 @@ from harness.compiler.loops import (
     Program,
     walk,
 )
+from harness.compiler.lowering.contraction import Contraction
 from harness.compiler.schedule import register_block, unroll
 from harness.compiler.schedules.common import by_branch, finished, split_border, tidy, trips, unroll_runs
+from harness.compiler.schedules.product import Blocking, product
+from harness.compiler.schedules.rows import Row, by_rows
 
 UNROLLED_TAPS = 20  # a depthwise window of up to this many taps is written out
 
 
+REACH = 4000  # bytes that a load reaches from its pointer, and some less
+SEVERAL = Blocking(pixels=4, channels=2, unrolled=4, pairs=False, assembly=True)
+ONE = Blocking(pixels=1, channels=8, unrolled=4, pairs=False, assembly=True)  # a vector by a matrix
+
+
 def contraction(program: Program, target: Target) -> Program:
-    """Convolution and matrix product: 2 pixels x 2 channels, or 1 x 4 where pixels have windows of their own."""
+    """Convolution and matrix product: 4 pixels x 2 channels, or 1 x 8 where there is one pixel.
+
+    Where a kernel in assembly is not to be had: 2 x 2, or 1 x 4 where pixels have windows of their own.
+    """
+    spec = program.origin
+    if "thumb2" in target.instructions and isinstance(spec, Contraction):
+        one = spec.batch * spec.rows.out * spec.columns.out == 1
+        far = SEVERAL.pixels * spec.weights[0].size > REACH
+        made = product(program, ONE if one else replace(SEVERAL, pixels=1, channels=8) if far else SEVERAL)
+        if made is not None:
+            return made
     program = fold_zero_point(split_border(tidy(program)))
     body = program.body
     pixels = next((s for s in walk(body) if isinstance(s, For) and s.var == "p"), None)
@@ -35,6 +53,10 @@ def depthwise(program: Program, target: Target) -> Program:
     """Inside the border a window's taps are written out; at the border 4 channels share the loops over the taps."""
     if any(isinstance(s, For) and s.var == "oc" for s in walk(program.body)):
         return contraction(program, target)  # one input channel: lowered as an ordinary convolution
+    if "thumb2" in target.instructions:
+        made = by_rows(program, Row())
+        if made is not None:
+            return made
     program = fold_zero_point(split_border(tidy(program)))
 
     def inside(block: Block) -> Block:

@@ -9,8 +9,8 @@
 #include "../nn_math.h"
 #include "../weights.h"
 
-static const int32_t bias[4] = {
-    290, 21577, 12007, -7940,
+static const int32_t bias_folded[4] = {
+    -12450, 12477, 18351, -13816,
 };
 
 static const int32_t multiplier[4] = {
@@ -21,53 +21,191 @@ static const int8_t shift[4] = {
     8, 8, 9, 9,
 };
 
-static const int32_t bias_folded[4] = {
-    -12450, 12477, 18351, -13816,
-};
-
 void conv2d_0(const int8_t *restrict input, int8_t *restrict output)
 {
     for (int32_t oy = 0; oy < 4; oy++) {
-        for (int32_t ox = 0; ox < 4; ox++) {
-            if (oy < 3 && ox < 3) {
-                int32_t acc_0 = bias_folded[0];
-                int32_t acc_1 = bias_folded[1];
-                int32_t acc_2 = bias_folded[2];
-                int32_t acc_3 = bias_folded[3];
-                for (int32_t ky = 0; ky < 3; ky++) {
-                    for (int32_t k = 0; k < 9; k++) {
-                        const int32_t x_0 = input[oy * 48 + ky * 24 + ox * 6 + k];
-                        acc_0 += x_0 * conv2d_0_weights[ky * 9 + k];
-                        acc_1 += x_0 * conv2d_0_weights[ky * 9 + k + 27];
-                        acc_2 += x_0 * conv2d_0_weights[ky * 9 + k + 54];
-                        acc_3 += x_0 * conv2d_0_weights[ky * 9 + k + 81];
+        _Alignas(4) int8_t patch[112];
+        patch[27] = 0;
+        patch[55] = 0;
+        patch[83] = 0;
+        patch[111] = 0;
+        for (int32_t ky_0 = 0; ky_0 < 3; ky_0++) {
+            const int32_t iy_0 = oy * 2 + ky_0;
+            for (int32_t kx_0 = 0; kx_0 < 3; kx_0++) {
+                const int32_t ix_0 = kx_0;
+                if (iy_0 < 8) {
+                    for (int32_t i_0 = 0; i_0 < 3; i_0++) {
+                        patch[ky_0 * 9 + kx_0 * 3 + i_0] = input[iy_0 * 24 + ix_0 * 3 + i_0];
+                    }
+                } else {
+                    for (int32_t i_0 = 0; i_0 < 3; i_0++) {
+                        patch[ky_0 * 9 + kx_0 * 3 + i_0] = -26;
                     }
                 }
-                output[oy * 16 + ox * 4] = nn_saturate_i8(nn_requantise(acc_0, multiplier[0], shift[0]) - 17);
-                output[oy * 16 + ox * 4 + 1] = nn_saturate_i8(nn_requantise(acc_1, multiplier[1], shift[1]) - 17);
-                output[oy * 16 + ox * 4 + 2] = nn_saturate_i8(nn_requantise(acc_2, multiplier[2], shift[2]) - 17);
-                output[oy * 16 + ox * 4 + 3] = nn_saturate_i8(nn_requantise(acc_3, multiplier[3], shift[3]) - 17);
-            } else {
-                int32_t acc_0 = bias[0];
-                int32_t acc_1 = bias[1];
-                int32_t acc_2 = bias[2];
-                int32_t acc_3 = bias[3];
-                const int32_t ky_end = nn_min_i32(3, 8 - oy * 2);
-                const int32_t k_end = nn_min_i32(9, 24 - ox * 6);
-                for (int32_t ky = 0; ky < ky_end; ky++) {
-                    for (int32_t k = 0; k < k_end; k++) {
-                        const int32_t x_1 = input[oy * 48 + ky * 24 + ox * 6 + k] + 26;
-                        acc_0 += x_1 * conv2d_0_weights[ky * 9 + k];
-                        acc_1 += x_1 * conv2d_0_weights[ky * 9 + k + 27];
-                        acc_2 += x_1 * conv2d_0_weights[ky * 9 + k + 54];
-                        acc_3 += x_1 * conv2d_0_weights[ky * 9 + k + 81];
-                    }
-                }
-                output[oy * 16 + ox * 4] = nn_saturate_i8(nn_requantise(acc_0, multiplier[0], shift[0]) - 17);
-                output[oy * 16 + ox * 4 + 1] = nn_saturate_i8(nn_requantise(acc_1, multiplier[1], shift[1]) - 17);
-                output[oy * 16 + ox * 4 + 2] = nn_saturate_i8(nn_requantise(acc_2, multiplier[2], shift[2]) - 17);
-                output[oy * 16 + ox * 4 + 3] = nn_saturate_i8(nn_requantise(acc_3, multiplier[3], shift[3]) - 17);
             }
+        }
+        for (int32_t ky_1 = 0; ky_1 < 3; ky_1++) {
+            const int32_t iy_1 = oy * 2 + ky_1;
+            for (int32_t kx_1 = 0; kx_1 < 3; kx_1++) {
+                const int32_t ix_1 = kx_1 + 2;
+                if (iy_1 < 8) {
+                    for (int32_t i_1 = 0; i_1 < 3; i_1++) {
+                        patch[ky_1 * 9 + kx_1 * 3 + i_1 + 28] = input[iy_1 * 24 + ix_1 * 3 + i_1];
+                    }
+                } else {
+                    for (int32_t i_1 = 0; i_1 < 3; i_1++) {
+                        patch[ky_1 * 9 + kx_1 * 3 + i_1 + 28] = -26;
+                    }
+                }
+            }
+        }
+        for (int32_t ky_2 = 0; ky_2 < 3; ky_2++) {
+            const int32_t iy_2 = oy * 2 + ky_2;
+            for (int32_t kx_2 = 0; kx_2 < 3; kx_2++) {
+                const int32_t ix_2 = kx_2 + 4;
+                if (iy_2 < 8) {
+                    for (int32_t i_2 = 0; i_2 < 3; i_2++) {
+                        patch[ky_2 * 9 + kx_2 * 3 + i_2 + 56] = input[iy_2 * 24 + ix_2 * 3 + i_2];
+                    }
+                } else {
+                    for (int32_t i_2 = 0; i_2 < 3; i_2++) {
+                        patch[ky_2 * 9 + kx_2 * 3 + i_2 + 56] = -26;
+                    }
+                }
+            }
+        }
+        for (int32_t ky_3 = 0; ky_3 < 3; ky_3++) {
+            const int32_t iy_3 = oy * 2 + ky_3;
+            for (int32_t kx_3 = 0; kx_3 < 3; kx_3++) {
+                const int32_t ix_3 = kx_3 + 6;
+                if (iy_3 < 8 && ix_3 < 8) {
+                    for (int32_t i_3 = 0; i_3 < 3; i_3++) {
+                        patch[ky_3 * 9 + kx_3 * 3 + i_3 + 84] = input[iy_3 * 24 + ix_3 * 3 + i_3];
+                    }
+                } else {
+                    for (int32_t i_3 = 0; i_3 < 3; i_3++) {
+                        patch[ky_3 * 9 + kx_3 * 3 + i_3 + 84] = -26;
+                    }
+                }
+            }
+        }
+        for (int32_t g = 0; g < 2; g++) {
+            const int32_t bias_0 = bias_folded[g * 2];
+            const int32_t bias_1 = bias_folded[g * 2 + 1];
+            int32_t acc_0_0 = bias_0;
+            int32_t acc_0_1 = bias_1;
+            int32_t acc_1_0 = bias_0;
+            int32_t acc_1_1 = bias_1;
+            int32_t acc_2_0 = bias_0;
+            int32_t acc_2_1 = bias_1;
+            int32_t acc_3_0 = bias_0;
+            int32_t acc_3_1 = bias_1;
+#if defined(__thumb2__) && defined(__OPTIMIZE__)
+            {
+                const int8_t *conv2d_0_weights_at = &conv2d_0_weights[g * 56];
+                const int8_t *patch_at = &patch[0];
+                const int8_t *const conv2d_0_weights_at_end = conv2d_0_weights_at + 56;
+                uint32_t t0, t1, t2;
+                __asm__(
+                    "1:\n\t"
+                    "ldrsb %[t0], [%[conv2d_0_weights_at]], #1\n\t"
+                    "ldrsb %[t1], [%[conv2d_0_weights_at]], #1\n\t"
+                    "ldrsb %[t2], [%[patch_at]]\n\t"
+                    "mla %[acc_0_0], %[t2], %[t0], %[acc_0_0]\n\t"
+                    "mla %[acc_0_1], %[t2], %[t1], %[acc_0_1]\n\t"
+                    "ldrsb %[t2], [%[patch_at], #28]\n\t"
+                    "mla %[acc_1_0], %[t2], %[t0], %[acc_1_0]\n\t"
+                    "mla %[acc_1_1], %[t2], %[t1], %[acc_1_1]\n\t"
+                    "ldrsb %[t2], [%[patch_at], #56]\n\t"
+                    "mla %[acc_2_0], %[t2], %[t0], %[acc_2_0]\n\t"
+                    "mla %[acc_2_1], %[t2], %[t1], %[acc_2_1]\n\t"
+                    "ldrsb %[t2], [%[patch_at], #84]\n\t"
+                    "mla %[acc_3_0], %[t2], %[t0], %[acc_3_0]\n\t"
+                    "mla %[acc_3_1], %[t2], %[t1], %[acc_3_1]\n\t"
+                    "ldrsb %[t1], [%[conv2d_0_weights_at]], #1\n\t"
+                    "ldrsb %[t2], [%[conv2d_0_weights_at]], #1\n\t"
+                    "ldrsb %[t0], [%[patch_at], #1]\n\t"
+                    "mla %[acc_0_0], %[t0], %[t1], %[acc_0_0]\n\t"
+                    "mla %[acc_0_1], %[t0], %[t2], %[acc_0_1]\n\t"
+                    "ldrsb %[t0], [%[patch_at], #29]\n\t"
+                    "mla %[acc_1_0], %[t0], %[t1], %[acc_1_0]\n\t"
+                    "mla %[acc_1_1], %[t0], %[t2], %[acc_1_1]\n\t"
+                    "ldrsb %[t0], [%[patch_at], #57]\n\t"
+                    "mla %[acc_2_0], %[t0], %[t1], %[acc_2_0]\n\t"
+                    "mla %[acc_2_1], %[t0], %[t2], %[acc_2_1]\n\t"
+                    "ldrsb %[t0], [%[patch_at], #85]\n\t"
+                    "mla %[acc_3_0], %[t0], %[t1], %[acc_3_0]\n\t"
+                    "mla %[acc_3_1], %[t0], %[t2], %[acc_3_1]\n\t"
+                    "ldrsb %[t2], [%[conv2d_0_weights_at]], #1\n\t"
+                    "ldrsb %[t0], [%[conv2d_0_weights_at]], #1\n\t"
+                    "ldrsb %[t1], [%[patch_at], #2]\n\t"
+                    "mla %[acc_0_0], %[t1], %[t2], %[acc_0_0]\n\t"
+                    "mla %[acc_0_1], %[t1], %[t0], %[acc_0_1]\n\t"
+                    "ldrsb %[t1], [%[patch_at], #30]\n\t"
+                    "mla %[acc_1_0], %[t1], %[t2], %[acc_1_0]\n\t"
+                    "mla %[acc_1_1], %[t1], %[t0], %[acc_1_1]\n\t"
+                    "ldrsb %[t1], [%[patch_at], #58]\n\t"
+                    "mla %[acc_2_0], %[t1], %[t2], %[acc_2_0]\n\t"
+                    "mla %[acc_2_1], %[t1], %[t0], %[acc_2_1]\n\t"
+                    "ldrsb %[t1], [%[patch_at], #86]\n\t"
+                    "mla %[acc_3_0], %[t1], %[t2], %[acc_3_0]\n\t"
+                    "mla %[acc_3_1], %[t1], %[t0], %[acc_3_1]\n\t"
+                    "ldrsb %[t0], [%[conv2d_0_weights_at]], #1\n\t"
+                    "ldrsb %[t1], [%[conv2d_0_weights_at]], #1\n\t"
+                    "ldrsb %[t2], [%[patch_at], #3]\n\t"
+                    "mla %[acc_0_0], %[t2], %[t0], %[acc_0_0]\n\t"
+                    "mla %[acc_0_1], %[t2], %[t1], %[acc_0_1]\n\t"
+                    "ldrsb %[t2], [%[patch_at], #31]\n\t"
+                    "mla %[acc_1_0], %[t2], %[t0], %[acc_1_0]\n\t"
+                    "mla %[acc_1_1], %[t2], %[t1], %[acc_1_1]\n\t"
+                    "ldrsb %[t2], [%[patch_at], #59]\n\t"
+                    "mla %[acc_2_0], %[t2], %[t0], %[acc_2_0]\n\t"
+                    "mla %[acc_2_1], %[t2], %[t1], %[acc_2_1]\n\t"
+                    "ldrsb %[t2], [%[patch_at], #87]\n\t"
+                    "mla %[acc_3_0], %[t2], %[t0], %[acc_3_0]\n\t"
+                    "mla %[acc_3_1], %[t2], %[t1], %[acc_3_1]\n\t"
+                    "add %[patch_at], %[patch_at], #4\n\t"
+                    "ldr %[t0], %[conv2d_0_weights_at_end]\n\t"
+                    "cmp %[conv2d_0_weights_at], %[t0]\n\t"
+                    "bne 1b"
+                    : [acc_0_0] "+r"(acc_0_0), [acc_0_1] "+r"(acc_0_1), [acc_1_0] "+r"(acc_1_0),
+                      [acc_1_1] "+r"(acc_1_1), [acc_2_0] "+r"(acc_2_0), [acc_2_1] "+r"(acc_2_1),
+                      [acc_3_0] "+r"(acc_3_0), [acc_3_1] "+r"(acc_3_1),
+                      [conv2d_0_weights_at] "+r"(conv2d_0_weights_at), [patch_at] "+r"(patch_at),
+                      [t0] "=&r"(t0), [t1] "=&r"(t1), [t2] "=&r"(t2)
+                    : [conv2d_0_weights_at_end] "m"(conv2d_0_weights_at_end)
+                    : "cc", "memory");
+            }
+#else
+            for (int32_t k = 0; k < 28; k++) {
+                const int32_t w_0 = conv2d_0_weights[g * 56 + k * 2];
+                const int32_t w_1 = conv2d_0_weights[g * 56 + k * 2 + 1];
+                const int32_t x_0 = patch[k];
+                acc_0_0 += x_0 * w_0;
+                acc_0_1 += x_0 * w_1;
+                const int32_t x_1 = patch[k + 28];
+                acc_1_0 += x_1 * w_0;
+                acc_1_1 += x_1 * w_1;
+                const int32_t x_2 = patch[k + 56];
+                acc_2_0 += x_2 * w_0;
+                acc_2_1 += x_2 * w_1;
+                const int32_t x_3 = patch[k + 84];
+                acc_3_0 += x_3 * w_0;
+                acc_3_1 += x_3 * w_1;
+            }
+#endif
+            const int32_t multiplier_0 = multiplier[g * 2];
+            const int32_t shift_0 = shift[g * 2];
+            output[oy * 16 + g * 2] = nn_saturate_i8(nn_rescale(acc_0_0, multiplier_0, shift_0, -17));
+            output[oy * 16 + g * 2 + 4] = nn_saturate_i8(nn_rescale(acc_1_0, multiplier_0, shift_0, -17));
+            output[oy * 16 + g * 2 + 8] = nn_saturate_i8(nn_rescale(acc_2_0, multiplier_0, shift_0, -17));
+            output[oy * 16 + g * 2 + 12] = nn_saturate_i8(nn_rescale(acc_3_0, multiplier_0, shift_0, -17));
+            const int32_t multiplier_1 = multiplier[g * 2 + 1];
+            const int32_t shift_1 = shift[g * 2 + 1];
+            output[oy * 16 + g * 2 + 1] = nn_saturate_i8(nn_rescale(acc_0_1, multiplier_1, shift_1, -17));
+            output[oy * 16 + g * 2 + 5] = nn_saturate_i8(nn_rescale(acc_1_1, multiplier_1, shift_1, -17));
+            output[oy * 16 + g * 2 + 9] = nn_saturate_i8(nn_rescale(acc_2_1, multiplier_1, shift_1, -17));
+            output[oy * 16 + g * 2 + 13] = nn_saturate_i8(nn_rescale(acc_3_1, multiplier_1, shift_1, -17));
         }
     }
 }

@@ -9,8 +9,8 @@
 #include "../nn_math.h"
 #include "../weights.h"
 
-static const int32_t bias[4] = {
-    4517, 778, 4571, -37665,
+static const int32_t bias_folded[4] = {
+    539, -259, 3279, -39960,
 };
 
 static const int32_t multiplier[4] = {
@@ -21,54 +21,57 @@ static const int8_t shift[4] = {
     8, 8, 7, 8,
 };
 
-static const int32_t bias_folded[4] = {
-    539, -259, 3279, -39960,
-};
-
 void depthwise_conv2d_1(const int8_t *restrict input, int8_t *restrict output)
 {
-    for (int32_t oy = 0; oy < 4; oy++) {
-        for (int32_t ox = 0; ox < 4; ox++) {
-            if (oy >= 1 && oy < 3 && ox >= 1 && ox < 3) {
-                for (int32_t c = 0; c < 4; c++) {
-                    int32_t acc = bias_folded[c];
-                    acc += input[oy * 16 + ox * 4 + c - 20] * depthwise_conv2d_1_weights[c];
-                    acc += input[oy * 16 + ox * 4 + c - 16] * depthwise_conv2d_1_weights[c + 4];
-                    acc += input[oy * 16 + ox * 4 + c - 12] * depthwise_conv2d_1_weights[c + 8];
-                    acc += input[oy * 16 + ox * 4 + c - 4] * depthwise_conv2d_1_weights[c + 12];
-                    acc += input[oy * 16 + ox * 4 + c] * depthwise_conv2d_1_weights[c + 16];
-                    acc += input[oy * 16 + ox * 4 + c + 4] * depthwise_conv2d_1_weights[c + 20];
-                    acc += input[oy * 16 + ox * 4 + c + 12] * depthwise_conv2d_1_weights[c + 24];
-                    acc += input[oy * 16 + ox * 4 + c + 16] * depthwise_conv2d_1_weights[c + 28];
-                    acc += input[oy * 16 + ox * 4 + c + 20] * depthwise_conv2d_1_weights[c + 32];
-                    output[oy * 16 + ox * 4 + c] = nn_saturate_i8(nn_requantise(acc, multiplier[c], shift[c]) + 35);
+    for (int32_t across = 0; across < 4; across++) {
+        const int32_t k_first = nn_max_i32(0, 1 - across);
+        const int32_t k_stop = nn_min_i32(3, 5 - across);
+        for (int32_t c = 0; c < 4; c++) {
+            const int32_t bias = bias_folded[c];
+            int32_t outside = bias;
+            for (int32_t k = 0; k < k_first; k++) {
+                for (int32_t j = 0; j < 3; j++) {
+                    outside += depthwise_conv2d_1_weights[c * 9 + k * 3 + j] * -17;
                 }
-            } else {
-                int32_t acc_0 = bias[0];
-                int32_t acc_1 = bias[1];
-                int32_t acc_2 = bias[2];
-                int32_t acc_3 = bias[3];
-                const int32_t ky_start = nn_max_i32(0, 1 - oy);
-                const int32_t ky_end = nn_min_i32(3, 5 - oy);
-                const int32_t kx_start = nn_max_i32(0, 1 - ox);
-                const int32_t kx_end = nn_min_i32(3, 5 - ox);
-                for (int32_t ky = ky_start; ky < ky_end; ky++) {
-                    for (int32_t kx = kx_start; kx < kx_end; kx++) {
-                        acc_0 += (input[oy * 16 + ky * 16 + ox * 4 + kx * 4 - 20] + 17) *
-                                 depthwise_conv2d_1_weights[ky * 12 + kx * 4];
-                        acc_1 += (input[oy * 16 + ky * 16 + ox * 4 + kx * 4 - 19] + 17) *
-                                 depthwise_conv2d_1_weights[ky * 12 + kx * 4 + 1];
-                        acc_2 += (input[oy * 16 + ky * 16 + ox * 4 + kx * 4 - 18] + 17) *
-                                 depthwise_conv2d_1_weights[ky * 12 + kx * 4 + 2];
-                        acc_3 += (input[oy * 16 + ky * 16 + ox * 4 + kx * 4 - 17] + 17) *
-                                 depthwise_conv2d_1_weights[ky * 12 + kx * 4 + 3];
-                    }
-                }
-                output[oy * 16 + ox * 4] = nn_saturate_i8(nn_requantise(acc_0, multiplier[0], shift[0]) + 35);
-                output[oy * 16 + ox * 4 + 1] = nn_saturate_i8(nn_requantise(acc_1, multiplier[1], shift[1]) + 35);
-                output[oy * 16 + ox * 4 + 2] = nn_saturate_i8(nn_requantise(acc_2, multiplier[2], shift[2]) + 35);
-                output[oy * 16 + ox * 4 + 3] = nn_saturate_i8(nn_requantise(acc_3, multiplier[3], shift[3]) + 35);
             }
+            for (int32_t k = k_stop; k < 3; k++) {
+                for (int32_t j = 0; j < 3; j++) {
+                    outside += depthwise_conv2d_1_weights[c * 9 + k * 3 + j] * -17;
+                }
+            }
+            const int32_t multiplier_c = multiplier[c];
+            const int32_t shift_c = shift[c];
+            int32_t acc_0 = outside;
+            int32_t acc_1 = outside;
+            int32_t acc_2 = outside;
+            int32_t acc_3 = outside;
+            for (int32_t k = k_first; k < k_stop; k++) {
+                const int32_t w_0 = depthwise_conv2d_1_weights[c * 9 + k * 3];
+                const int32_t w_1 = depthwise_conv2d_1_weights[c * 9 + k * 3 + 1];
+                const int32_t w_2 = depthwise_conv2d_1_weights[c * 9 + k * 3 + 2];
+                int32_t x_0 = -17;
+                int32_t x_1 = input[across * 16 + k * 16 + c - 16];
+                int32_t x_2 = input[across * 16 + k * 16 + c - 12];
+                int32_t x_3 = input[across * 16 + k * 16 + c - 8];
+                int32_t x_4 = input[across * 16 + k * 16 + c - 4];
+                int32_t x_5 = -17;
+                acc_0 += x_0 * w_0;
+                acc_0 += x_1 * w_1;
+                acc_0 += x_2 * w_2;
+                acc_1 += x_1 * w_0;
+                acc_1 += x_2 * w_1;
+                acc_1 += x_3 * w_2;
+                acc_2 += x_2 * w_0;
+                acc_2 += x_3 * w_1;
+                acc_2 += x_4 * w_2;
+                acc_3 += x_3 * w_0;
+                acc_3 += x_4 * w_1;
+                acc_3 += x_5 * w_2;
+            }
+            output[across * 16 + c] = nn_saturate_i8(nn_rescale(acc_0, multiplier_c, shift_c, 35));
+            output[across * 16 + c + 4] = nn_saturate_i8(nn_rescale(acc_1, multiplier_c, shift_c, 35));
+            output[across * 16 + c + 8] = nn_saturate_i8(nn_rescale(acc_2, multiplier_c, shift_c, 35));
+            output[across * 16 + c + 12] = nn_saturate_i8(nn_rescale(acc_3, multiplier_c, shift_c, 35));
         }
     }
 }

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.compiler.ops.window import Window, pad_2d, tap_view, windows_2d
+from harness.compiler.lowering.window import Window, pad_2d, tap_view, windows_2d
 
 LENGTHS = st.integers(1, 20)
 SMALL = st.integers(1, 6)

@@ -7,7 +7,7 @@ outside the input left out. How it is made fast is the schedules' business.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -27,9 +27,9 @@ from harness.compiler.loops import (
     load,
     store,
 )
-from harness.compiler.ops.lowering import Builder, clamped, parallel, serial, taps, to_int8, wide
-from harness.compiler.ops.quantise import ConvParams, float_activation_range
-from harness.compiler.ops.window import Window
+from harness.compiler.lowering.building import Builder, clamped, parallel, serial, taps, to_int8, wide
+from harness.compiler.lowering.quantise import ConvParams, float_activation_range, requantise
+from harness.compiler.lowering.window import Window
 from harness.dtypes import DType
 
 
@@ -98,6 +98,63 @@ def arithmetic_of(graph: Graph, op: Op, channels: int, params: ConvParams | None
     )
 
 
+@dataclass(frozen=True, eq=False)
+class Contraction:
+    """A convolution or matrix product as its schedules see it: weights (channels, kernel height, width, depth)."""
+
+    arithmetic: Arithmetic
+    batch: int
+    rows: Window
+    columns: Window
+    weights: np.ndarray
+
+    @property
+    def pointwise(self) -> bool:
+        """Each output pixel reads one input pixel, in order: a matrix product."""
+        return _pointwise(self.rows) and _pointwise(self.columns)
+
+
+@dataclass(frozen=True, eq=False)
+class Depthwise:
+    """A depthwise convolution with one output channel per input channel; weights (kernel height, width, channels)."""
+
+    arithmetic: Arithmetic
+    batch: int
+    rows: Window
+    columns: Window
+    weights: np.ndarray
+
+
+def settled(arithmetic: Arithmetic, weights: np.ndarray) -> tuple[Arithmetic, np.ndarray]:
+    """The same function with nothing to compute in channels whose output no input changes; weights (channels, taps).
+
+    Where the sums for the least and for the greatest inputs become one and the same output, the weights are zeros and
+    the bias is what a plain scaling by 1/4 turns into that output. Such channels come with scales far from all others.
+    Padding counts as the zero point, which is one of the inputs: the border is inside these bounds.
+    """
+    a = arithmetic
+    if a.dtype is not DType.I8 or a.multipliers is None or a.shifts is None:
+        return arithmetic, weights
+    w = weights.astype(np.int64)
+    ends = np.stack([w * (-128 - a.input_zero_point), w * (127 - a.input_zero_point)])
+    sums = np.stack([ends.min(axis=0).sum(axis=1), ends.max(axis=0).sum(axis=1)]) + a.bias
+    channels = len(w)
+    multipliers = np.broadcast_to(a.multipliers, channels).astype(np.int64)
+    shifts = np.broadcast_to(a.shifts, channels).astype(np.int64)
+    scaled = requantise(sums, multipliers, shifts) + a.output_zero_point
+    low, high = np.clip(scaled, int(a.low), int(a.high))
+    same = low == high
+    if not same.any():
+        return arithmetic, weights
+    changed = replace(
+        a,
+        bias=np.where(same, 4 * (low - a.output_zero_point), a.bias).astype(np.int32),
+        multipliers=np.where(same, 1 << 30, multipliers).astype(np.int32),
+        shifts=np.where(same, -1, shifts).astype(np.int32),
+    )
+    return changed, np.where(same[:, np.newaxis], 0, weights).astype(weights.dtype)
+
+
 def matmul(name: str, arithmetic: Arithmetic, rows: int, weights: np.ndarray) -> Program:
     """output[p, oc] = sum over k of input[p, k] * weights[oc, k]; input (rows, depth), weights (channels, depth)."""
     build = Builder(name)
@@ -112,7 +169,11 @@ def matmul(name: str, arithmetic: Arithmetic, rows: int, weights: np.ndarray) ->
         serial("k", 0, depth, arithmetic.step(acc, load(x, p, k), load(w, oc, k))),
         store(y, p, oc, value=arithmetic.finish(build, acc, oc, weights)),
     )
-    return build.program(parallel("p", rows, parallel("oc", channels, *body)))
+    program = build.program(parallel("p", rows, parallel("oc", channels, *body)))
+    line = Window.of("VALID", rows, 1, 1)
+    one = Window.of("VALID", 1, 1, 1)
+    known, kernel = settled(arithmetic, weights)
+    return replace(program, origin=Contraction(known, 1, line, one, kernel.reshape(channels, 1, 1, depth)))
 
 
 def convolution(
@@ -156,7 +217,9 @@ def convolution(
         store(y, n, oy, ox, oc, value=arithmetic.finish(build, acc, oc, weights)),
     )
     pixel = parallel("ox", columns.out, parallel("oc", channels, *body))
-    return build.program(parallel("n", batch, parallel("oy", rows.out, pixel)))
+    program = build.program(parallel("n", batch, parallel("oy", rows.out, pixel)))
+    known, kernel = settled(arithmetic, weights.reshape(channels, -1))
+    return replace(program, origin=Contraction(known, batch, rows, columns, kernel.reshape(weights.shape)))
 
 
 def _deep(
@@ -208,7 +271,11 @@ def depthwise(
     if each > 1:
         body = (parallel("m", each, *body),)
     pixel = parallel("ox", columns.out, parallel("c", depth, *body))
-    return build.program(parallel("n", batch, parallel("oy", rows.out, pixel)))
+    program = build.program(parallel("n", batch, parallel("oy", rows.out, pixel)))
+    if each > 1:
+        return program
+    known, kernel = settled(arithmetic, weights.reshape(-1, channels).T)
+    return replace(program, origin=Depthwise(known, batch, rows, columns, kernel.T.reshape(weights.shape)))
 
 
 def _pointwise(window: Window) -> bool:

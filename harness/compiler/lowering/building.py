@@ -27,7 +27,7 @@ from harness.compiler.loops import (
     maximum,
     minimum,
 )
-from harness.compiler.ops.window import Window
+from harness.compiler.lowering.window import Window
 from harness.dtypes import DType
 
 

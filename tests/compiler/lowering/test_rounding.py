@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from harness.compiler.graph import Graph, Op
+from harness.compiler.lowering.quantise import ConvParams, accumulate_and_requantise, conv_params, effective_scales
 from harness.compiler.ops import OPERATORS, add, conv2d, depthwise_conv2d, fully_connected, run_reference, softmax
-from harness.compiler.ops.quantise import ConvParams, accumulate_and_requantise, conv_params, effective_scales
 from tests.compiler.ops.oracle import draw, load, tflite_outputs
 from tests.models import Net
 from tests.tflite_writer import BufferSpec, QuantSpec

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from harness.compiler.graph import Quant
-from harness.compiler.ops.quantise import (
+from harness.compiler.lowering.quantise import (
     activation_range,
     divide_by_pot,
     high_mul,

@@ -1,0 +1,393 @@
+"""Convolution and matrix product as one register-blocked product, whatever the window.
+
+    for each block of pixels:
+        patch = the pixels' windows, what lies in the padding as the input's zero point
+        for each group of channels:
+            for k: every pixel's patch[k] * every channel's weights[k]          the kernel
+            scale, clamp, store
+
+A patch makes windows of any shape, stride, dilation and padding a run of numbers in the order the kernel reads them:
+one body of code serves the border and the inside, and the zero point is in the bias for both. It costs a copy for each
+input value of a window, the kernel a multiplication for each of those and each channel. A pointwise convolution in a
+form that the kernel reads as it stands needs none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from harness.compiler.intrinsics.dsp import DIFFERENCE_HIGH, LOW_BYTES, SMLAD, SXTB16, SXTB16_ROR8
+from harness.compiler.intrinsics.lanes import I8X4, I16X2
+from harness.compiler.loops import (
+    Alloc,
+    Binary,
+    Block,
+    Buffer,
+    Call,
+    Const,
+    Expr,
+    For,
+    If,
+    Let,
+    Load,
+    Program,
+    Stmt,
+    Store,
+    Var,
+    accumulate,
+    binary,
+    call,
+    cast,
+    load,
+    minimum,
+    store,
+)
+from harness.compiler.lowering.building import parallel, serial
+from harness.compiler.lowering.contraction import Arithmetic, Contraction
+from harness.compiler.lowering.window import Window
+from harness.compiler.schedule import unroll
+from harness.compiler.schedules.common import tidy
+from harness.compiler.schedules.rescale import Scaling, folded_bias, largest_sum, short_form, table
+from harness.dtypes import DType
+
+ROOM = 1 << 23  # what the upper of two sums in one register may not reach
+
+
+@dataclass(frozen=True)
+class Blocking:
+    """The knobs of a product. Legal: pixels 1 … 4, channels 1 … 8 (pairs: even), any unrolling of at least 1."""
+
+    pixels: int
+    channels: int
+    unrolled: int  # steps of the kernel that are written out
+    pairs: bool  # 16-bit lanes, two of them multiplied by one SMLAD
+    assembly: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One layer's product: the blocking, and the sizes that follow from it."""
+
+    spec: Contraction
+    blocking: Blocking
+    depth: int  # terms of a sum, those added to fill the last step included
+    groups: int
+
+    @property
+    def pixels(self) -> int:
+        return self.blocking.pixels
+
+
+def product(program: Program, blocking: Blocking) -> Program | None:
+    """`program` as a blocked product; None where that is not exact or not possible."""
+    spec = program.origin
+    if not isinstance(spec, Contraction) or not short_form(spec.arithmetic, _flat(spec)):
+        return None
+    channels = spec.weights.shape[0]
+    terms = spec.weights[0].size
+    step, depth = _steps(terms, blocking, whole=spec.pointwise and not blocking.pairs)
+    pixels = spec.batch * spec.rows.out * spec.columns.out if spec.pointwise else spec.columns.out
+    fewest = channels + channels % 2 if blocking.pairs else channels
+    blocking = replace(blocking, channels=min(blocking.channels, fewest), pixels=min(blocking.pixels, pixels))
+    plan = Plan(spec, blocking, depth, -(-channels // blocking.channels))
+    return _Writer(program, plan, step).program()
+
+
+def _flat(spec: Contraction) -> np.ndarray:
+    """The weights as (channels, taps)."""
+    return spec.weights.reshape(spec.weights.shape[0], -1)
+
+
+def _steps(terms: int, blocking: Blocking, *, whole: bool) -> tuple[int, int]:
+    """Terms of one unrolled step of the kernel, and of all of them together: just `terms` where it is `whole`."""
+    least = 4 if blocking.pairs else 1
+    step = max(least, blocking.unrolled)
+    while step > least and (terms % step if whole else -(-terms // step) * step - terms >= 4):
+        step -= least
+    return step, -(-terms // step) * step
+
+
+class _Writer:
+    """Writes the program of one plan."""
+
+    def __init__(self, program: Program, plan: Plan, step: int) -> None:
+        self.original = program
+        self.plan = plan
+        self.step = step
+        self.spec = plan.spec
+        self.arithmetic: Arithmetic = plan.spec.arithmetic
+        (x,) = [b for b in program.buffers if b.space == "input"] or [
+            b for b in program.buffers if b.space == "const" and b.name == "input"
+        ]
+        (y,) = program.of_space("output")
+        s = self.spec
+        depth = s.weights.shape[3]
+        self.x = replace(x, shape=(s.batch, s.rows.size, s.columns.size, depth), align=4 if depth % 4 == 0 else 1)
+        if x.data is not None:
+            self.x = replace(self.x, data=x.data.reshape(self.x.shape))
+        self.flat = s.pointwise
+        self.direct = self.flat and not plan.blocking.pairs  # the kernel reads the input itself
+        self.channels = s.weights.shape[0]
+        self.pixels_of_row = s.batch * s.rows.size * s.columns.size if self.flat else s.columns.out
+        if self.flat:
+            self.x = replace(self.x, shape=(self.pixels_of_row, depth))
+            if self.x.data is not None:
+                self.x = replace(self.x, data=self.x.data.reshape(self.x.shape))
+            self.y = replace(y, shape=(self.pixels_of_row, self.channels))
+        else:
+            self.y = replace(y, shape=(s.batch, s.rows.out, s.columns.out, self.channels))
+        self.p = plan.blocking.pixels
+        self.c = plan.blocking.channels
+        padded = plan.groups * self.c
+        bias = np.zeros(padded, np.int32)
+        bias[: self.channels] = folded_bias(self.arithmetic, _flat(s))
+        self.bias = table("bias_folded", bias)
+        self.scaling = Scaling.of(self.arithmetic, self.channels, padded)
+        self.patch = self.patch_buffer()
+        self.weights = self.packed()
+
+    # ---- data
+
+    def order(self) -> np.ndarray:
+        """Position in the patch to position in the window: words are widened to bytes 0, 2 and then 1, 3."""
+        positions = np.arange(self.plan.depth)
+        if self.plan.blocking.pairs and self.words:
+            return positions.reshape(-1, 2, 2).transpose(0, 2, 1).reshape(-1)
+        return positions
+
+    @property
+    def words(self) -> bool:
+        """Windows are copied four values at a time."""
+        return self.spec.weights.shape[3] % 4 == 0
+
+    def patch_buffer(self) -> Buffer | None:
+        if self.direct:
+            return None
+        if self.plan.blocking.pairs:
+            return Buffer("patch", DType.I16, (self.plan.depth // 2, self.p, 2), "register", align=4)
+        return Buffer("patch", DType.I8, (self.p, self.plan.depth), "register", align=4)
+
+    def packed(self) -> Buffer:
+        """The weights in the order in which the kernel reads them.
+
+        In pairs, two channels share 16 bits as 256 * upper + lower: a product with it is 256 times one plus the other.
+        """
+        w = np.zeros((self.plan.groups * self.c, self.plan.depth), np.int64)
+        w[: self.channels, : self.spec.weights[0].size] = self.spec.weights.reshape(self.channels, -1)
+        grouped = w[:, self.order()].reshape(self.plan.groups, self.c, self.plan.depth)
+        name = f"{self.original.name}_weights"
+        if not self.plan.blocking.pairs:
+            return table(name, grouped.transpose(0, 2, 1).astype(np.int8), in_flash=True)
+        both = grouped[:, 1::2] * 256 + grouped[:, 0::2]
+        lanes = both.reshape(self.plan.groups, self.c // 2, self.plan.depth // 2, 2)
+        return table(name, lanes.transpose(0, 2, 1, 3).astype(np.int16), in_flash=True, align=4)
+
+    # ---- loops
+
+    def program(self) -> Program | None:
+        if self.plan.blocking.pairs and not self.pairs_fit():
+            return None
+        pixel = Var("p" if self.flat else "ox")
+        blocks = -(-self.pixels_of_row // self.p)
+        body = (*self.gather(pixel), parallel("g", self.plan.groups, *self.group(pixel)))
+        first: Expr = Var("block")
+        if self.pixels_of_row % self.p:  # the last block reaches back, and computes some pixels a second time
+            first = minimum(first, self.pixels_of_row - self.p)
+        body = (Let(pixel.name, first), *body)
+        over_pixels = For("block", Const(0), Const(blocks * self.p), body, self.p, parallel=True)
+        block: Block = (over_pixels,)
+        if not self.flat:
+            s = self.spec
+            block = (parallel("n", s.batch, parallel("oy", s.rows.out, *block)),)
+        zeros: Block = ()
+        if self.patch is not None and self.plan.depth > self.spec.weights[0].size:
+            zeros = self.filling()
+        tables = tuple(
+            b
+            for b in (self.x, self.bias, self.scaling.multiplier, self.scaling.shift, self.weights)
+            if b.space == "const"
+        )
+        inputs = (self.x,) if self.x.space == "input" else ()
+        made = Program(self.original.name, (*inputs, self.y, *tables), _inside(block, zeros), self.original.origin)
+        return tidy(made)
+
+    def pairs_fit(self) -> bool:
+        w = self.spec.weights.reshape(self.channels, -1).astype(np.int64)
+        upper, lower = w[1::2], w[0::2][: len(w[1::2])]
+        return bool(np.all(upper * 256 + lower >= DType.I16.min)) and bool(largest_sum(self.arithmetic, w).max() < ROOM)
+
+    def filling(self) -> Block:
+        """Zeros where the last step of the kernel reads beyond the window: their weights are zero too."""
+        assert self.patch is not None
+        terms = self.spec.weights[0].size
+        return tuple(
+            self.put(q, Const(k), Const(0, self.patch.element))
+            for q in range(self.p)
+            for k in range(terms, self.plan.depth)
+        )
+
+    def at(self, q: Expr, k: Expr) -> tuple[Expr, ...]:
+        """The index of the window's position k of pixel q in the patch, where positions keep their order."""
+        if self.plan.blocking.pairs:
+            return (Binary("shr", k, Const(1)), q, Binary("and", k, Const(1)))
+        return (q, k)
+
+    def put(self, q: int, k: Expr, value: Expr) -> Stmt:
+        assert self.patch is not None
+        return Store(self.patch, self.at(Const(q), k), value)
+
+    def gather(self, pixel: Var) -> Block:
+        """Fills the patch with the windows of the block's pixels."""
+        if self.patch is None:
+            return ()
+        result: list[Stmt] = [Alloc(self.patch)]
+        for q in range(self.p):
+            at = pixel + q
+            if self.flat:
+                result += self.copy_run(q, Const(0), self.plan.spec.weights.shape[3], lambda i, at=at: (at, i))
+            else:
+                result += self.window(q, at)
+        return tuple(result)
+
+    def window(self, q: int, at: Expr) -> Block:
+        s = self.spec
+        depth = s.weights.shape[3]
+        ky, kx = Var(f"ky_{q}"), Var(f"kx_{q}")
+        n, oy = Var("n"), Var("oy")
+        iy = Let(f"iy_{q}", oy * s.rows.stride + ky * s.rows.dilation - s.rows.pad_before)
+        ix = Let(f"ix_{q}", at * s.columns.stride + kx * s.columns.dilation - s.columns.pad_before)
+        position = (ky * s.weights.shape[2] + kx) * depth
+        copy = self.copy_run(q, position, depth, lambda i: (n, iy.var, ix.var, i))
+        zero_point = self.fill_run(q, position, depth)
+        inside = _both(_within(iy.var, s.rows), _within(ix.var, s.columns))
+        tap: Block = (ix, *((If(inside, copy, zero_point),) if inside is not None else copy))
+        return (serial(ky.name, 0, s.weights.shape[1], iy, serial(kx.name, 0, s.weights.shape[2], *tap)),)
+
+    def copy_run(self, q: int, position: Expr, length: int, index) -> Block:  # type: ignore[no-untyped-def]
+        """Copies `length` values of the input to `position` and on."""
+        assert self.patch is not None
+        i = Var(f"i_{q}")
+        if self.words:
+            word = Let(f"word_{q}", Load(self.x, index(i), I8X4))
+            if not self.plan.blocking.pairs:
+                moved: Block = (Store(self.patch, (Const(q), position + i), word.var),)
+            else:
+                row = (Binary("shr", position + i, Const(1)), Const(q), Const(0))
+                next_row = (row[0] + 1, Const(q), Const(0))
+                moved = (
+                    Store(self.patch, row, Call(SXTB16, (word.var,))),
+                    Store(self.patch, next_row, Call(SXTB16_ROR8, (word.var,))),
+                )
+            return (For(i.name, Const(0), Const(length), (word, *moved), 4),)
+        value = cast(Load(self.x, index(i)), self.patch.element)
+        return (serial(i.name, 0, length, self.put(q, position + i, value)),)
+
+    def fill_run(self, q: int, position: Expr, length: int) -> Block:
+        assert self.patch is not None
+        i = Var(f"i_{q}")
+        value = Const(self.arithmetic.input_zero_point, self.patch.element)
+        return (serial(i.name, 0, length, self.put(q, position + i, value)),)
+
+    def group(self, pixel: Var) -> Block:
+        g = Var("g")
+        sums = [[Buffer(f"acc_{q}_{c}", DType.I32, (), "register") for c in range(self.c)] for q in range(self.p)]
+        result: list[Stmt] = []
+        biases = [Let(f"bias_{c}", load(self.bias, g * self.c + c)) for c in range(self.c)]
+        result += biases
+        for row in sums:
+            for c, acc in enumerate(row):
+                start = biases[c - 1] if self.plan.blocking.pairs and c % 2 else biases[c]
+                result += [Alloc(acc), store(acc, value=start.var)]
+        result += self.kernel(pixel, sums)
+        for c in range(self.c):
+            result += self.finish(pixel, c, biases, sums)
+        return tuple(result)
+
+    def kernel(self, pixel: Var, sums: list[list[Buffer]]) -> Block:
+        k = Var("k")
+        body = self.pair_steps(k, sums) if self.plan.blocking.pairs else self.scalar_steps(pixel, k, sums)
+        count = self.plan.depth // 2 if self.plan.blocking.pairs else self.plan.depth
+        factor = self.step // 2 if self.plan.blocking.pairs else self.step
+        loop = serial("k", 0, count, *body)
+        if self.plan.blocking.assembly:
+            return (replace(loop, kernel=factor),)
+        return unroll((loop,), "k", factor) if count > factor > 1 else (loop,)
+
+    def pair_steps(self, k: Var, sums: list[list[Buffer]]) -> Block:
+        assert self.patch is not None
+        g = Var("g")
+        xs = [Let(f"x_{q}", Load(self.patch, (k, Const(q), Const(0)), I16X2)) for q in range(self.p)]
+        body: list[Stmt] = list(xs)
+        for pair in range(self.c // 2):
+            word = Let(f"w_{pair}", Load(self.weights, (g, k, Const(pair), Const(0)), I16X2))
+            lower = Let(f"low_{pair}", Call(LOW_BYTES, (word.var,)))
+            body.append(word)
+            for factor, c in ((word, 2 * pair + 1), (lower, 2 * pair)):
+                if factor is lower:
+                    body.append(lower)
+                for q, x in enumerate(xs):
+                    acc = sums[q][c]
+                    body.append(Store(acc, (), Call(SMLAD, (x.var, factor.var, Load(acc, ())))))
+        return tuple(body)
+
+    def scalar_steps(self, pixel: Var, k: Var, sums: list[list[Buffer]]) -> Block:
+        g = Var("g")
+        ws = [Let(f"w_{c}", cast(load(self.weights, g, k, c), DType.I32)) for c in range(self.c)]
+        xs = []
+        for q in range(self.p):
+            value: Expr = load(self.x, pixel + q, k) if self.patch is None else load(self.patch, q, k)
+            xs.append(Let(f"x_{q}", cast(value, DType.I32)))
+        # What there is less of stays in registers, the rest is loaded one by one.
+        kept, passing = (ws, xs) if self.c <= self.p else (xs, ws)
+        body: list[Stmt] = list(kept)
+        for j, one in enumerate(passing):
+            body.append(one)
+            for i, other in enumerate(kept):
+                q, c = (j, i) if passing is xs else (i, j)
+                body.append(accumulate(sums[q][c], one.var * other.var))
+        return tuple(body)
+
+    def finish(self, pixel: Var, c: int, biases: Sequence[Let], sums: list[list[Buffer]]) -> Block:
+        """Scales, clamps and stores channel c of every pixel of the block."""
+        channel = Var("g") * self.c + c
+        lets = self.scaling.lets(channel, f"_{c}")
+        statements: list[Stmt] = list(lets)
+        for q in range(self.p):
+            total: Expr = load(sums[q][c])
+            if self.plan.blocking.pairs and c % 2:
+                total = call(DIFFERENCE_HIGH, total, load(sums[q][c - 1])) + biases[c].var
+            at = pixel + q
+            index = (at, channel) if self.flat else (Var("n"), Var("oy"), at, channel)
+            statements.append(store(self.y, *index, value=self.scaling.output(total, lets)))
+        if self.channels % self.c and c >= self.channels % self.c:
+            return (If(channel < self.channels, tuple(statements)),)
+        return tuple(statements)
+
+
+def _within(position: Expr, window: Window) -> Expr | None:
+    """The condition for a position to lie inside the input; None where every position does."""
+    if not window.padded:
+        return None
+    return binary("and", position >= 0, position < window.size)
+
+
+def _both(a: Expr | None, b: Expr | None) -> Expr | None:
+    if a is None or b is None:
+        return a if b is None else b
+    return Binary("and", a, b)
+
+
+def _inside(block: Block, zeros: Block) -> Block:
+    """`zeros` right behind the patch's declaration."""
+    if not zeros:
+        return block
+    result: list[Stmt] = []
+    for s in block:
+        if isinstance(s, Alloc) and s.buffer.name == "patch":
+            result += [s, *zeros]
+        else:
+            result.append(replace(s, body=_inside(s.body, zeros)) if isinstance(s, For) else s)
+    return tuple(result)

@@ -1,0 +1,209 @@
+"""Depthwise convolution by rows: one channel, several neighbouring outputs at a time.
+
+    for oy:
+        for c:
+            acc = bias, and for the kernel's rows above or below the input the zero point times their weights
+            for each block of outputs of the row:
+                for ky inside the input:
+                    w_0 … = the kernel's row;  x_0 … = the inputs under the block, each loaded once
+                    acc_0 += x_0 * w_0 …
+                scale, clamp, store
+
+Neighbouring outputs share most of their inputs, and all of them the weights. What lies left or right of the input
+counts as its zero point, so that one bias is right for all. Where the outputs stand in a column, blocks run down.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.compiler.loops import (
+    Alloc,
+    Block,
+    Buffer,
+    Const,
+    Expr,
+    For,
+    If,
+    Let,
+    Load,
+    Program,
+    Stmt,
+    Store,
+    Var,
+    accumulate,
+    binary,
+    cast,
+    load,
+    maximum,
+    minimum,
+    store,
+)
+from harness.compiler.lowering.building import parallel, serial
+from harness.compiler.lowering.contraction import Depthwise
+from harness.compiler.lowering.window import Window
+from harness.compiler.schedules.common import tidy
+from harness.compiler.schedules.rescale import Scaling, folded_bias, short_form, table
+from harness.dtypes import DType
+
+I32 = DType.I32
+MOST_TAPS = 12  # along a block: as many weights as are held, or loaded, in one stretch of code
+
+
+@dataclass(frozen=True)
+class Row:
+    """The knobs: outputs at a time, and up to how many outputs a row is written out as a whole."""
+
+    outputs: int = 4
+    whole: int = 6
+
+
+def by_rows(program: Program, row: Row) -> Program | None:
+    """`program` by rows; None where it is something else, or not exact this way."""
+    spec = program.origin
+    if not isinstance(spec, Depthwise):
+        return None
+    channels = spec.weights.shape[2]
+    if not short_form(spec.arithmetic, spec.weights.reshape(-1, channels).T):
+        return None
+    down = spec.columns.out == 1 and spec.rows.out > 1
+    along = spec.rows if down else spec.columns
+    if along.kernel > MOST_TAPS:
+        return None
+    return _Writer(program, spec, row, down).program()
+
+
+class _Writer:
+    def __init__(self, program: Program, spec: Depthwise, row: Row, down: bool) -> None:
+        self.original = program
+        self.spec = spec
+        self.down = down
+        self.along: Window = spec.rows if down else spec.columns
+        self.across: Window = spec.columns if down else spec.rows
+        self.outputs = self.along.out if self.along.out <= row.whole else row.outputs
+        (x,) = [b for b in program.buffers if b.space == "input" or b.name == "input"]
+        (self.y,) = program.of_space("output")
+        self.x = x
+        self.channels = spec.weights.shape[2]
+        kernel = spec.weights.transpose(2, 1, 0) if down else spec.weights.transpose(2, 0, 1)
+        self.weights = table(f"{program.name}_weights", np.ascontiguousarray(kernel), in_flash=True)
+        flat = kernel.reshape(self.channels, -1)
+        self.bias = table("bias_folded", folded_bias(spec.arithmetic, flat).astype(np.int32))
+        self.scaling = Scaling.of(spec.arithmetic, self.channels, self.channels)
+        # Input positions under a block, counted from where its first tap reads.
+        a = self.along
+        reads = {i * a.stride + k * a.dilation for i in range(self.outputs) for k in range(a.kernel)}
+        self.positions = sorted(reads)
+
+    def program(self) -> Program:
+        c, across = Var("c"), Var("across")
+        first = maximum(0, self.first_tap(across))
+        stop = minimum(self.across.kernel, self.stop_tap(across))
+        start = Let("bias", load(self.bias, c))
+        lets = self.scaling.lets(c, "_c")
+        total = Buffer("outside", I32, (), "register")
+        missing = self.missing(total) if self.across.padded else ()
+        channel: Block = (
+            start,
+            Alloc(total),
+            store(total, value=start.var),
+            *missing,
+            *lets,
+            *self.blocks(total, lets),
+        )
+        bounds: Block = (Let("k_first", first), Let("k_stop", stop)) if self.across.padded else ()
+        over = parallel("across", self.across.out, *bounds, parallel("c", self.channels, *channel))
+        body: Block = (parallel("n", self.spec.batch, over),)
+        tables = (self.x, self.bias, self.scaling.multiplier, self.scaling.shift, self.weights)
+        inputs = (self.x,) if self.x.space == "input" else ()
+        constants = tuple(b for b in tables if b.space == "const")
+        return tidy(Program(self.original.name, (*inputs, self.y, *constants), body, self.spec))
+
+    # ---- the kernel's rows
+
+    def first_tap(self, out: Expr) -> Expr:
+        """The first tap across that reads the input: ceil((pad - out * stride) / dilation)."""
+        w = self.across
+        before = w.pad_before - out * w.stride
+        return before if w.dilation == 1 else binary("div", before + (w.dilation - 1), w.dilation)
+
+    def stop_tap(self, out: Expr) -> Expr:
+        w = self.across
+        room = w.size + w.pad_before - out * w.stride
+        return room if w.dilation == 1 else binary("div", room + (w.dilation - 1), w.dilation)
+
+    def missing(self, total: Buffer) -> Block:
+        """The zero point times the weights of the kernel's rows that lie outside the input."""
+        zero_point = self.spec.arithmetic.input_zero_point
+        k, j = Var("k"), Var("j")
+        step = accumulate(total, cast(load(self.weights, Var("c"), k, j), I32) * zero_point)
+        taps = serial("j", 0, self.along.kernel, step)
+        before = serial("k", 0, minimum(Var("k_first"), self.across.kernel), taps)
+        after = serial("k", maximum(Var("k_stop"), 0), self.across.kernel, taps)
+        return (before, after)
+
+    # ---- the blocks of a row
+
+    def blocks(self, total: Buffer, lets: tuple[Let, Let]) -> Block:
+        out, n = self.along.out, self.outputs
+        if out == n:
+            return self.block(Const(0), total, lets)
+        at = Let("at", minimum(Var("block"), out - n))  # the last block reaches back over what is there already
+        body = (at, *self.block(at.var, total, lets))
+        return (For("block", Const(0), Const(-(-out // n) * n), body, n, parallel=True),)
+
+    def block(self, at: Expr, total: Buffer, lets: tuple[Let, Let]) -> Block:
+        sums = [Buffer(f"acc_{i}", I32, (), "register") for i in range(self.outputs)]
+        result: list[Stmt] = []
+        for acc in sums:
+            result += [Alloc(acc), store(acc, value=load(total))]
+        result.append(self.taps(at, sums))
+        for i, acc in enumerate(sums):
+            result.append(store(self.y, *self.place(at + i), value=self.scaling.output(load(acc), lets)))
+        return tuple(result)
+
+    def taps(self, at: Expr, sums: list[Buffer]) -> Stmt:
+        k = Var("k")
+        ws = [Let(f"w_{j}", cast(load(self.weights, Var("c"), k, Const(j)), I32)) for j in range(self.along.kernel)]
+        loads, values = self.inputs(at, k)
+        body: list[Stmt] = [*ws, *loads]
+        a = self.along
+        for i, acc in enumerate(sums):
+            for j, w in enumerate(ws):
+                body.append(accumulate(acc, values[i * a.stride + j * a.dilation] * w.var))
+        if self.across.padded:
+            return serial("k", Var("k_first"), Var("k_stop"), *body)
+        return serial("k", 0, self.across.kernel, *body)
+
+    def inputs(self, at: Expr, k: Var) -> tuple[Block, dict[int, Expr]]:
+        """Statements that fetch what lies under a block in the kernel's row `k`, and the values by position."""
+        a = self.along
+        origin = at * a.stride - a.pad_before
+        fetched = {p: cast(self.element(origin + p, k), I32) for p in self.positions}
+        if not a.padded:
+            lets = {p: Let(f"x_{p}", value) for p, value in fetched.items()}
+            return tuple(lets.values()), {p: let.var for p, let in lets.items()}
+        zero_point = Const(self.spec.arithmetic.input_zero_point)
+        registers = {p: Buffer(f"x_{p}", I32, (), "register") for p in self.positions}
+        plain = tuple(Store(registers[p], (), fetched[p]) for p in self.positions)
+        careful: list[Stmt] = []
+        for p in self.positions:
+            inside = binary("and", origin + p >= 0, origin + p < a.size)
+            known, unknown = Store(registers[p], (), fetched[p]), Store(registers[p], (), zero_point)
+            careful.append(If(inside, (known,), (unknown,)))
+        whole = binary("and", origin >= 0, origin + self.positions[-1] < a.size)
+        statements: list[Stmt] = [Alloc(r) for r in registers.values()]
+        statements.append(If(whole, plain, tuple(careful)))
+        return tuple(statements), {p: load(r) for p, r in registers.items()}
+
+    def element(self, position: Expr, k: Var) -> Load:
+        w = self.across
+        other = Var("across") * w.stride + k * w.dilation - w.pad_before
+        index = (position, other) if self.down else (other, position)
+        return Load(self.x, (Var("n"), *index, Var("c")))
+
+    def place(self, position: Expr) -> tuple[Expr, ...]:
+        index = (position, Var("across")) if self.down else (Var("across"), position)
+        return (Var("n"), *index, Var("c"))
