@@ -106,7 +106,10 @@ class Session:
     # ---- tensors
 
     def write_tensor(self, tensor: TensorId, values: np.ndarray) -> None:
-        """Write a tensor. BadInput: `values` has not exactly its shape and dtype, or it has no place in the arena."""
+        """Write a tensor, of one that lost channels those that are left.
+
+        BadInput: `values` has not exactly its shape and dtype, or it has no place in the arena.
+        """
         spec, place = self._place(tensor)
         if values.shape != spec.shape or values.dtype != spec.dtype.np:
             raise BadInput(
@@ -114,21 +117,30 @@ class Session:
                 f"{spec.dtype.value}{list(spec.shape)}",
                 where=_name(tensor, spec),
             )
+        kept = self.firmware.source.kept.get(tensor)
+        held = values if kept is None else kept.project(values)
         with self._watching():
-            self._rpc().tensor_write(place.offset, values.astype(_little(spec)).tobytes())
+            self._rpc().tensor_write(place.offset, held.astype(_little(spec)).tobytes())
 
     def read_tensor(self, tensor: TensorId) -> np.ndarray:
-        """A tensor as the arena holds it now, in its shape and dtype. BadInput: it has no place in the arena."""
+        """A tensor as the arena holds it now, in its shape and dtype. BadInput: it has no place in the arena.
+
+        Channels that are not computed show the constant they are, or 0 where nobody reads them.
+        """
         spec, place = self._place(tensor)
         with self._watching():
-            data = self._rpc().tensor_read(place.offset, spec.bytes)
-        return np.frombuffer(data, _little(spec)).astype(spec.dtype.np).reshape(spec.shape)
+            data = self._rpc().tensor_read(place.offset, place.bytes)
+        held = np.frombuffer(data, _little(spec)).astype(spec.dtype.np)
+        kept = self.firmware.source.kept.get(tensor)
+        if kept is None:
+            return held.reshape(spec.shape)
+        return kept.restore(held.reshape(*spec.shape[:-1], len(kept.channels)))
 
     def checksum(self, tensor: TensorId) -> int:
         """zlib's CRC-32 of a tensor's bytes, computed on the device."""
-        spec, place = self._place(tensor)
+        _, place = self._place(tensor)
         with self._watching():
-            return self._rpc().checksum(place.offset, spec.bytes)
+            return self._rpc().checksum(place.offset, place.bytes)
 
     # ---- runs
 

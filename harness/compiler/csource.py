@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from harness.board import Target
-from harness.compiler.graph import Graph, TensorId
+from harness.compiler.graph import Graph, Kept, TensorId
 
 
 @dataclass(frozen=True)
@@ -44,3 +44,4 @@ class CSource:
     arena_bytes: int
     arena_lower_bound: int  # most bytes alive at once: no plan without overlap can be smaller
     constant_bytes: int  # weights, biases and tables in flash
+    kept: Mapping[TensorId, Kept] = field(default_factory=dict)  # tensors that hold fewer channels than the model's

@@ -7,14 +7,15 @@
     Quant  = scales, zero_points, axis?                 real = scale * (q - zero_point); one pair, or one per channel
 
 A tensor's id is its position in `Graph.tensors`; ids below `Graph.model_tensors` are the model file's own tensor
-indices, so an oracle and a report can speak of the same tensor. Passes append tensors, never renumber. Operators stand
+indices, so an oracle and a report can speak of the same tensor. Passes append tensors, never renumber; one that loses
+channels keeps its id, and `kept` says how it shows in the model's own. Operators stand
 in execution order. A view is a tensor that shows another one's bytes under its own shape; no operator writes it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -85,6 +86,37 @@ class View:
     sources: tuple[int, ...]  # the model's operators that it stands for
 
 
+@dataclass(frozen=True)
+class Kept:
+    """What is left of a tensor that lost channels of its last dimension, and how it looks as the model's own tensor.
+
+    A channel that is not kept either is one `value` for every input of the model, and is held to that, or nobody reads
+    it: then it is not computed, and nothing can be said about it.
+    """
+
+    shape: tuple[int, ...]  # of the model's tensor
+    channels: tuple[int, ...]  # that are kept, in order
+    constant: tuple[bool, ...]  # of every channel of the model's tensor
+    values: tuple[int, ...]  # of those that are constant
+
+    def project(self, whole: np.ndarray) -> np.ndarray:
+        """The kept channels of a tensor in the model's shape."""
+        return np.ascontiguousarray(whole[..., list(self.channels)])
+
+    def restore(self, part: np.ndarray) -> np.ndarray:
+        """The kept channels in the model's shape: the constant ones as what they are, 0 in those that nobody reads."""
+        whole = np.empty(self.shape, part.dtype)
+        whole[...] = np.where(self.constant, self.values, 0)
+        whole[..., list(self.channels)] = part
+        return whole
+
+    def without_unread(self, whole: np.ndarray) -> np.ndarray:
+        """A tensor in the model's shape with 0 in the channels that nobody reads."""
+        unread = ~np.array(self.constant)
+        unread[list(self.channels)] = False
+        return np.where(unread, whole.dtype.type(0), whole)
+
+
 @dataclass(frozen=True, eq=False)
 class Graph:
     name: str  # the model file's base name
@@ -94,6 +126,7 @@ class Graph:
     outputs: tuple[TensorId, ...]
     model_tensors: int  # how many of `tensors` come from the file
     views: tuple[View, ...] = ()
+    kept: Mapping[TensorId, Kept] = field(default_factory=dict)  # tensors that lost channels
 
     def tensor(self, tensor: TensorId) -> Tensor:
         return self.tensors[tensor]

@@ -16,6 +16,7 @@ from harness.compiler.interpret import run
 from harness.compiler.loops import Expr, Load, Program, rewrite_block
 from harness.compiler.ops import OPERATORS
 from harness.compiler.passes.base import Pass
+from harness.compiler.passes.drop_channels import DropChannels
 from harness.compiler.passes.fold_constants import FoldConstants
 from harness.compiler.passes.fold_views import FoldViews
 from harness.compiler.proofs import ProofStore
@@ -25,6 +26,7 @@ from harness.errors import CompilerBug, ModelError
 
 PASSES: tuple[Pass, ...] = (
     FoldConstants(),  # first: what is known needs neither code nor a place in the arena
+    DropChannels(),  # before views: a channel is a place in the last dimension, which a view may split
     FoldViews(),  # then what is left of reshapes is about activations only, and no work for anybody after it
 )
 
@@ -71,6 +73,7 @@ def compile_graph(
         arena_bytes=plan.bytes,
         arena_lower_bound=plan.lower_bound,
         constant_bytes=sum(b.elements * b.dtype.bytes for p in programs for b in p.of_space("const")),
+        kept=lowered.kept,
     )
 
 

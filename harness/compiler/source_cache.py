@@ -19,11 +19,12 @@ from pydantic import TypeAdapter
 
 from harness.board import Target
 from harness.compiler.csource import CSource, Layer, Placement
-from harness.compiler.graph import Graph
+from harness.compiler.graph import Graph, Kept, TensorId
 from harness.resources import prune
 
 LIMIT_BYTES = 128 << 20  # of the whole folder; a large model's C takes one or two MiB
 _LAYERS = TypeAdapter(tuple[Layer, ...])
+_KEPT = TypeAdapter(dict[TensorId, Kept])
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class SourceCache:
                 arena_bytes=int(entry["arena_bytes"]),
                 arena_lower_bound=int(entry["arena_lower_bound"]),
                 constant_bytes=int(entry["constant_bytes"]),
+                kept=_KEPT.validate_python(entry["kept"]),
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
@@ -58,6 +60,7 @@ class SourceCache:
             "arena_bytes": source.arena_bytes,
             "arena_lower_bound": source.arena_lower_bound,
             "constant_bytes": source.constant_bytes,
+            "kept": {tensor: asdict(kept) for tensor, kept in source.kept.items()},
         }
         path = self._path(model, source.name, source.target)
         with suppress(OSError):

@@ -129,7 +129,7 @@ class _Comparer:
 
     def sample(self, number: int, isolated: bool) -> None:
         given = dict(zip(self.source.graph.inputs, (values[number] for values in self.inputs), strict=True))
-        wanted = {t: values[number] for t, values in self.expected.tensors.items()} | given
+        wanted = {t: self._computed(t, values[number]) for t, values in self.expected.tensors.items()} | given
         sample = _Sample(number, given, wanted, isolated)
         self.crcs, self.lost = {}, {}
         try:
@@ -154,6 +154,11 @@ class _Comparer:
             self._presume(sample, suspects)
             raise
 
+    def _computed(self, tensor: TensorId, values: np.ndarray) -> np.ndarray:
+        """A tensor as the device can show it: without the channels that nobody reads."""
+        kept = self.source.kept.get(tensor)
+        return values if kept is None else kept.without_unread(values)
+
     def _first_pass(self, sample: _Sample) -> None:
         """Every layer once, keeping its checksum."""
         count = len(self.source.layers)
@@ -169,7 +174,7 @@ class _Comparer:
         suspects = []
         for index, crc in sorted(self.crcs.items()):
             layer = self.source.layers[index]
-            if crc == _crc(sample.wanted, layer.outputs):
+            if crc == self._crc(sample.wanted, layer.outputs):
                 same = self._difference(layer, sample.wanted, sample.wanted)
                 self._record(LayerResult(layer, Status.MATCH, same), sample)
             else:
@@ -230,14 +235,15 @@ class _Comparer:
         self.lost |= {t: layer.index for t in wrong if t not in self.lost and self._was_right(t, wanted)}
         if not wrong:
             return LayerResult(layer, Status.LOCAL, difference)
-        if self._difference(layer, self.reference(layer, got), made).mismatches == 0:
+        right = {t: self._computed(t, values) for t, values in self.reference(layer, got).items()}
+        if self._difference(layer, right, made).mismatches == 0:
             return LayerResult(layer, Status.PROPAGATED, difference)
         return LayerResult(layer, Status.LOCAL, difference, note="wrong also for the wrong inputs it got")
 
     def _was_right(self, tensor: TensorId, wanted: Values) -> bool:
         """Whether the tensor was as it should be when it was computed, or is an input of the model."""
         layer = self._maker(tensor)
-        return layer is None or self.crcs.get(layer.index) == _crc(wanted, layer.outputs)
+        return layer is None or self.crcs.get(layer.index) == self._crc(wanted, layer.outputs)
 
     def _maker(self, tensor: TensorId) -> Layer | None:
         return next((layer for layer in self.source.layers if tensor in layer.outputs), None)
@@ -278,6 +284,15 @@ class _Comparer:
     def _run(self, layer: Layer) -> int:
         (done,) = self.device.run_layers(layer.index, layer.index + 1)
         return done.crc32
+
+    def _crc(self, values: Values, tensors: Sequence[TensorId]) -> int:
+        """CRC-32 (zlib) of the tensors' bytes one after the other, as the device takes it of a layer's outputs."""
+        crc = 0
+        for tensor in tensors:
+            kept = self.source.kept.get(tensor)
+            held = values[tensor] if kept is None else kept.project(values[tensor])
+            crc = zlib.crc32(np.ascontiguousarray(held).tobytes(), crc)
+        return crc
 
     def _difference(self, layer: Layer, wanted: Values, made: Values) -> Difference:
         total = NOTHING
@@ -336,11 +351,3 @@ class _Comparer:
             self.whole_model_agrees,
             tuple(self.notes),
         )
-
-
-def _crc(values: Values, tensors: Sequence[TensorId]) -> int:
-    """CRC-32 (zlib) of the tensors' bytes one after the other, as the device takes it of a layer's outputs."""
-    crc = 0
-    for tensor in tensors:
-        crc = zlib.crc32(np.ascontiguousarray(values[tensor]).tobytes(), crc)
-    return crc

@@ -1,0 +1,176 @@
+"""Channels that are dropped: the model computes what it did, at the border too, and only what may go is gone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.board import core_target
+from harness.compiler.frontends import parse_model
+from harness.compiler.graph import Graph, Kept
+from harness.compiler.interpret import run
+from harness.compiler.ops import run_reference
+from harness.compiler.passes.drop_channels import DropChannels
+from harness.compiler.pipeline import programs_of
+from tests.models import Net
+
+M3 = core_target("cortex-m3")
+
+
+def chain(seed: int, padding: str, kernels: list[str]) -> Graph:
+    """Convolutions one after another ("1x1", "3x3" or "depthwise"), a pool behind them that reads every channel."""
+    net = Net(seed)
+    x = net.input((1, 5, 6, 3))
+    for kind in kernels:
+        if kind == "depthwise":
+            x = net.depthwise_conv2d(x, (3, 3), padding=padding, activation="RELU6")
+        else:
+            size = int(kind[0])
+            x = net.conv2d(x, (size, size), 6, padding=padding, activation="RELU")
+    net.average_pool(x, (1, 1))
+    return parse_model(net.build(), "chain.tflite")
+
+
+def with_constants(graph: Graph, change: dict[int, np.ndarray]) -> Graph:
+    tensors = [replace(t, data=change[i]) if i in change else t for i, t in enumerate(graph.tensors)]
+    return replace(graph, tensors=tuple(tensors))
+
+
+def spoilt(graph: Graph, seed: int, share: float = 0.4) -> Graph:
+    """Some channels driven far into saturation by their bias, some weights zero."""
+    rng = np.random.default_rng(seed)
+    change = {}
+    for op in graph.ops:
+        if op.kind in ("CONV_2D", "DEPTHWISE_CONV_2D"):
+            bias, weights = (graph.tensor(op.inputs[i]).data for i in (2, 1))
+            assert bias is not None
+            assert weights is not None
+            far = rng.choice([-1, 1], bias.shape) * (1 << 26)
+            change[op.inputs[2]] = np.where(rng.random(bias.shape) < share, far, bias).astype(np.int32)
+            axis = 3 if op.kind == "CONV_2D" else 0  # input channels that a convolution does not look at
+            zero = rng.random(weights.shape[axis]) < (share / 2 if axis == 3 else 0)
+            shape = [1, 1, 1, 1]
+            shape[axis] = -1
+            change[op.inputs[1]] = np.where(zero.reshape(shape), 0, weights).astype(np.int8)
+    return with_constants(graph, change)
+
+
+def inputs_of(graph: Graph, seed: int) -> list[np.ndarray]:
+    (x,) = graph.inputs
+    shape = graph.tensor(x).shape
+    rng = np.random.default_rng(seed)
+    board = np.indices(shape).sum(axis=0) % 2
+    flat = [np.full(shape, v, np.int8) for v in (-128, 127)]
+    return [*flat, np.where(board, 127, -128).astype(np.int8), rng.integers(-128, 128, shape).astype(np.int8)]
+
+
+KINDS = st.lists(st.sampled_from(["1x1", "3x3", "depthwise"]), min_size=2, max_size=4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(KINDS, st.sampled_from(["SAME", "VALID"]), st.integers(0, 9999))
+def test_the_smaller_model_computes_the_same(kinds: list[str], padding: str, seed: int) -> None:
+    if padding == "VALID":
+        kinds = [kind if kind == "1x1" or i < 2 else "1x1" for i, kind in enumerate(kinds)]  # 5 x 6 pixels bear two
+    graph = spoilt(chain(seed % 7, padding, kinds), seed)
+    small = DropChannels().run(graph)
+    for x in inputs_of(graph, seed):
+        want = run_reference(graph, [x])
+        got = run_reference(small, [x])
+        for tensor in (op.outputs[0] for op in graph.ops):
+            values = got[tensor]
+            kept = small.kept.get(tensor)
+            if kept is None:
+                assert np.array_equal(want[tensor], values)
+            else:
+                assert np.array_equal(kept.without_unread(want[tensor]), kept.restore(values))
+
+
+def test_the_loops_compute_the_smaller_model() -> None:
+    graph = spoilt(chain(1, "SAME", ["3x3", "depthwise", "1x1", "3x3"]), 5)
+    assert DropChannels().run(graph).kept
+    for x in inputs_of(graph, 1):
+        value = x
+        for layer in programs_of(graph, M3):
+            (buffer,) = layer.program.of_space("input")
+            (value,) = run(layer.program, {buffer.name: value}).values()
+        (y,) = graph.outputs
+        assert np.array_equal(value.reshape(-1), run_reference(graph, [x])[y].reshape(-1))
+
+
+def one_constant(padding: str, value_of_bias: int) -> tuple[Graph, Graph, int]:
+    """Two convolutions; the first's channel 2 is one value for every input. The graph, the smaller one, the tensor."""
+    graph = chain(3, padding, ["1x1", "3x3"])
+    first = graph.ops[0]
+    bias = graph.tensor(first.inputs[2]).data
+    assert bias is not None
+    graph = with_constants(graph, {first.inputs[2]: np.where(np.arange(6) == 2, value_of_bias, bias).astype(np.int32)})
+    return graph, DropChannels().run(graph), first.outputs[0]
+
+
+def test_without_padding_any_constant_channel_goes_into_the_bias() -> None:
+    _, small, tensor = one_constant("VALID", 1 << 26)
+    assert small.kept[tensor].channels == (0, 1, 3, 4, 5)
+    assert small.kept[tensor].constant[2]
+    assert small.tensor(tensor).shape[3] == 5
+
+
+def test_with_padding_only_the_zero_point_does() -> None:
+    """ReLU's floor is the zero point, which padding is too; its ceiling is not."""
+    graph, small, tensor = one_constant("SAME", -(1 << 26))
+    assert small.kept[tensor].channels == (0, 1, 3, 4, 5)
+    quant = graph.tensor(tensor).quant
+    assert quant is not None
+    assert small.kept[tensor].values[2] == quant.zero_point
+    _, small, tensor = one_constant("SAME", 1 << 26)
+    assert tensor not in small.kept
+
+
+def test_a_channel_that_only_meets_zero_weights_is_not_computed() -> None:
+    graph = chain(3, "SAME", ["3x3", "3x3"])
+    second = graph.ops[1]
+    weights = graph.tensor(second.inputs[1]).data
+    assert weights is not None
+    changed = weights.copy()
+    changed[..., 4] = 0
+    small = DropChannels().run(with_constants(graph, {second.inputs[1]: changed}))
+    kept = small.kept[second.inputs[0]]
+    assert 4 not in kept.channels
+    assert not kept.constant[4]
+
+
+def test_outputs_and_tensors_with_other_readers_stay_whole() -> None:
+    net = Net(2)
+    a = net.conv2d(net.input((1, 4, 4, 3)), (1, 1), 4, activation="RELU")
+    b = net.conv2d(a, (1, 1), 4, activation="RELU")
+    net.add(a, b)
+    graph = spoilt(parse_model(net.build(), "branch.tflite"), 1, share=1.0)
+    assert not DropChannels().run(graph).kept
+
+
+def test_one_channel_stays_where_none_is_needed() -> None:
+    graph = spoilt(chain(4, "SAME", ["1x1", "depthwise", "1x1"]), 9, share=1.0)
+    small = DropChannels().run(graph)
+    assert small.kept
+    assert all(len(kept.channels) >= 1 for kept in small.kept.values())
+
+
+def test_kept_projects_and_restores() -> None:
+    kept = Kept((1, 4), (1, 3), (True, False, False, False), (7, 0, 0, 0))
+    whole = np.array([[7, 20, 30, 40]], np.int8)
+    assert kept.project(whole).tolist() == [[20, 40]]
+    assert kept.restore(kept.project(whole)).tolist() == [[7, 20, 0, 40]]
+    assert kept.without_unread(whole).tolist() == [[7, 20, 0, 40]]
+    assert kept.without_unread(np.array([[8, 20, 30, 40]], np.int8)).tolist() == [[8, 20, 0, 40]]
+
+
+@pytest.mark.parametrize("name", ["vww_96_int8"])
+def test_half_of_the_person_detector_is_constant(name: str, shared_model) -> None:
+    """What is known of this model: 7.49 M multiplications become 3.7 M."""
+    graph = parse_model(shared_model(name).read_bytes(), name)
+    layers = programs_of(graph, M3)
+    assert sum(layer.layer.macs for layer in layers) < 3_900_000
