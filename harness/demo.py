@@ -30,7 +30,7 @@ from harness.verification import Report, verify
 MODEL = "keywords_int8.tflite"
 BOARD = "qemu_cortex_m3"
 SEED = 1
-STEPS = 48  # how far the zero point is moved: enough that the error reaches the model's output
+STEPS = 120  # how far the zero point is moved: enough that the error reaches the model's output
 
 
 @dataclass(frozen=True)

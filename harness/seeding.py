@@ -43,7 +43,9 @@ def miscompile(source: CSource, layer: Layer, by: int = 1) -> Edit:
     for store in _stores(lines, layer):
         for number in store:
             place, equals, value = lines[number].rpartition(" = ")
-            wrong = re.sub(rf"(?<=[-+] ){zero_point}\b(?![^\[]*\])", str(zero_point - by), value, count=1)
+            # An addend, or the last argument of the function that scales and adds.
+            number_of = rf"(?:(?<=[-+] ){zero_point}\b|(?<=\s){zero_point}(?=\))|(?<=\s-){zero_point}(?=\)))"
+            wrong = re.sub(number_of + r"(?![^\[]*\])", str(zero_point - by), value, count=1)
             if wrong != value:
                 return _edited(source, layer, lines, number, lines[number], place + equals + wrong)
     raise BadInput(f"no store of the output adds the zero point {zero_point}", where=layer.file)
