@@ -38,5 +38,4 @@ class Intrinsic:
     needs: frozenset[str] = frozenset()
     uses: tuple[Intrinsic, ...] = ()  # intrinsics its C text calls
     header: str = ""  # of the C library, such as "math.h"
-    instructions: float = 1.0  # that it takes on an Arm core, for estimates
     asm: Asm | None = None  # for loops printed as assembly; without one, such a loop may not use it

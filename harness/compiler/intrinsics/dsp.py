@@ -94,5 +94,4 @@ static inline int32_t nn_difference_high(int32_t a, int32_t b)
 {
     return (int32_t)((uint32_t)a - (uint32_t)b) >> 8;
 }""",
-    instructions=2,
 )

@@ -104,7 +104,6 @@ SHIFT_ADD = Intrinsic(
     I32,
     lambda value, shift, addend: ((value.astype(np.int64) + (np.int64(1) << (shift - 1))) >> shift) + addend,
     _SHIFTED,
-    instructions=2,
 )
 
 HIGH_MUL_SHORT = Intrinsic(
@@ -124,7 +123,6 @@ static inline int32_t nn_high_mul_short(int32_t a, int32_t b)
     return (int32_t)(product >> 32) + (int32_t)((uint32_t)product >> 31);
 #endif
 }""",
-    instructions=3,
 )
 
 RESCALE = Intrinsic(
@@ -140,7 +138,6 @@ static inline int32_t nn_rescale(int32_t acc, int32_t multiplier, int32_t shift,
     return nn_shift_add(high + (high >> 31), shift, zero_point);
 }""",
     uses=(HIGH_MUL_SHORT, SHIFT_ADD),
-    instructions=6,
 )
 
 RESCALE_UP = Intrinsic(
@@ -154,7 +151,6 @@ static inline int32_t nn_rescale_up(int32_t acc, int32_t multiplier, int32_t shi
     return nn_shift_add(nn_high_mul_short(acc, multiplier), shift, zero_point);
 }""",
     uses=(HIGH_MUL_SHORT, SHIFT_ADD),
-    instructions=5,
 )
 
 

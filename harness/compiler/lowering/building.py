@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from harness.compiler.intrinsics.fixed_point import REQUANTISE, REQUANTISE_ANY, SATURATE_I8
+from harness.compiler.intrinsics.fixed_point import HIGH_MUL_SHORT, REQUANTISE, REQUANTISE_ANY, RESCALE, SATURATE_I8
 from harness.compiler.loops import (
     Block,
     Buffer,
@@ -65,6 +65,8 @@ class Builder:
     ) -> Expr:
         """acc * multiplier * 2^shift as TFLite rounds it; one pair for all channels, or one for each of `channel`.
 
+        Sums below 2^30 can be doubled, which makes the multiplication shorter.
+
         `shifts` have TFLite's sign, positive to the left. `largest` bounds the magnitude of acc: where it leaves room
         for the rounding, the short form of the shift is exact.
         """
@@ -72,13 +74,19 @@ class Builder:
         to_the_right = bool(np.all(shifts < 0) and np.all(np.left_shift(1, -shifts.astype(np.int64) - 1) <= room))
         amounts = -shifts if to_the_right else shifts
         intrinsic = REQUANTISE if to_the_right else REQUANTISE_ANY
+        if len(np.unique(multipliers)) == 1 and largest < 1 << 30:
+            multiplier = int(multipliers[0])
+            if np.all(shifts == 0):
+                return call(HIGH_MUL_SHORT, acc, multiplier)
+            if to_the_right and len(np.unique(amounts)) == 1:
+                return call(RESCALE, acc, multiplier, int(amounts[0]), 0)
         if len(np.unique(multipliers)) == 1 and len(np.unique(amounts)) == 1:
             return call(intrinsic, acc, int(multipliers[0]), int(amounts[0]))
-        multiplier = self.table("multiplier", multipliers.astype(np.int32))
+        table = self.table("multiplier", multipliers.astype(np.int32))
         if len(np.unique(amounts)) == 1:
-            return call(intrinsic, acc, load(multiplier, channel), int(amounts[0]))
+            return call(intrinsic, acc, load(table, channel), int(amounts[0]))
         shift = self.table("shift", amounts.astype(np.int8))
-        return call(intrinsic, acc, load(multiplier, channel), cast(load(shift, channel), DType.I32))
+        return call(intrinsic, acc, load(table, channel), cast(load(shift, channel), DType.I32))
 
 
 def _constant(name: str, data: np.ndarray, in_flash: bool) -> Buffer:

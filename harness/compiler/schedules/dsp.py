@@ -6,10 +6,11 @@ from harness.board import Target
 from harness.compiler.loops import Program
 from harness.compiler.lowering.contraction import Contraction
 from harness.compiler.schedules import scalar
-from harness.compiler.schedules.product import Blocking, product
+from harness.compiler.schedules.blocking import Blocking
+from harness.compiler.schedules.product import product
 
-SEVERAL = Blocking(pixels=2, channels=4, unrolled=8, pairs=True, assembly=True)
-ONE = Blocking(pixels=1, channels=8, unrolled=8, pairs=True, assembly=True)  # a vector by a matrix
+SEVERAL = Blocking(pixels=2, channels=4, unrolled=16, pairs=True, assembly=True)
+ONE = Blocking(pixels=1, channels=8, unrolled=16, pairs=True, assembly=True)  # a vector by a matrix
 
 
 def contraction(program: Program, target: Target) -> Program:

@@ -15,7 +15,7 @@ form that the kernel reads as it stands needs none.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -38,7 +38,6 @@ from harness.compiler.loops import (
     Store,
     Var,
     accumulate,
-    binary,
     call,
     cast,
     load,
@@ -47,38 +46,14 @@ from harness.compiler.loops import (
 )
 from harness.compiler.lowering.building import parallel, serial
 from harness.compiler.lowering.contraction import Arithmetic, Contraction
-from harness.compiler.lowering.window import Window
 from harness.compiler.schedule import unroll
+from harness.compiler.schedules.blocking import Blocking, Plan, all_within, both, steps, within
 from harness.compiler.schedules.common import tidy
 from harness.compiler.schedules.rescale import Scaling, folded_bias, largest_sum, short_form, table
 from harness.dtypes import DType
 
+WRITTEN_OUT = 32  # a window of so few values is copied without loops
 ROOM = 1 << 23  # what the upper of two sums in one register may not reach
-
-
-@dataclass(frozen=True)
-class Blocking:
-    """The knobs of a product. Legal: pixels 1 … 4, channels 1 … 8 (pairs: even), any unrolling of at least 1."""
-
-    pixels: int
-    channels: int
-    unrolled: int  # steps of the kernel that are written out
-    pairs: bool  # 16-bit lanes, two of them multiplied by one SMLAD
-    assembly: bool
-
-
-@dataclass(frozen=True)
-class Plan:
-    """One layer's product: the blocking, and the sizes that follow from it."""
-
-    spec: Contraction
-    blocking: Blocking
-    depth: int  # terms of a sum, those added to fill the last step included
-    groups: int
-
-    @property
-    def pixels(self) -> int:
-        return self.blocking.pixels
 
 
 def product(program: Program, blocking: Blocking) -> Program | None:
@@ -88,7 +63,7 @@ def product(program: Program, blocking: Blocking) -> Program | None:
         return None
     channels = spec.weights.shape[0]
     terms = spec.weights[0].size
-    step, depth = _steps(terms, blocking, whole=spec.pointwise and not blocking.pairs)
+    step, depth = steps(terms, blocking, whole=spec.pointwise and not blocking.pairs)
     pixels = spec.batch * spec.rows.out * spec.columns.out if spec.pointwise else spec.columns.out
     fewest = channels + channels % 2 if blocking.pairs else channels
     blocking = replace(blocking, channels=min(blocking.channels, fewest), pixels=min(blocking.pixels, pixels))
@@ -99,15 +74,6 @@ def product(program: Program, blocking: Blocking) -> Program | None:
 def _flat(spec: Contraction) -> np.ndarray:
     """The weights as (channels, taps)."""
     return spec.weights.reshape(spec.weights.shape[0], -1)
-
-
-def _steps(terms: int, blocking: Blocking, *, whole: bool) -> tuple[int, int]:
-    """Terms of one unrolled step of the kernel, and of all of them together: just `terms` where it is `whole`."""
-    least = 4 if blocking.pairs else 1
-    step = max(least, blocking.unrolled)
-    while step > least and (terms % step if whole else -(-terms // step) * step - terms >= 4):
-        step -= least
-    return step, -(-terms // step) * step
 
 
 class _Writer:
@@ -166,8 +132,10 @@ class _Writer:
     def patch_buffer(self) -> Buffer | None:
         if self.direct:
             return None
-        if self.plan.blocking.pairs:
-            return Buffer("patch", DType.I16, (self.plan.depth // 2, self.p, 2), "register", align=4)
+        if self.plan.blocking.pairs:  # in words, the pixels' pairs lie side by side and are loaded two at a time
+            pairs = (self.plan.depth // 2, self.p, 2)
+            shape = pairs if self.words else (self.p, self.plan.depth)
+            return Buffer("patch", DType.I16, shape, "register", align=4)
         return Buffer("patch", DType.I8, (self.p, self.plan.depth), "register", align=4)
 
     def packed(self) -> Buffer:
@@ -231,7 +199,7 @@ class _Writer:
 
     def at(self, q: Expr, k: Expr) -> tuple[Expr, ...]:
         """The index of the window's position k of pixel q in the patch, where positions keep their order."""
-        if self.plan.blocking.pairs:
+        if self.plan.blocking.pairs and self.words:
             return (Binary("shr", k, Const(1)), q, Binary("and", k, Const(1)))
         return (q, k)
 
@@ -262,9 +230,29 @@ class _Writer:
         position = (ky * s.weights.shape[2] + kx) * depth
         copy = self.copy_run(q, position, depth, lambda i: (n, iy.var, ix.var, i))
         zero_point = self.fill_run(q, position, depth)
-        inside = _both(_within(iy.var, s.rows), _within(ix.var, s.columns))
+        inside = both(within(iy.var, s.rows), within(ix.var, s.columns))
         tap: Block = (ix, *((If(inside, copy, zero_point),) if inside is not None else copy))
-        return (serial(ky.name, 0, s.weights.shape[1], iy, serial(kx.name, 0, s.weights.shape[2], *tap)),)
+        across: Block = (serial(kx.name, 0, s.weights.shape[2], *tap),)
+        if depth == 1 and s.weights.shape[2] <= 4:
+            across = unroll(across, kx.name)
+        loops: Block = (serial(ky.name, 0, s.weights.shape[1], iy, *across),)
+        if self.words or s.weights[0].size > WRITTEN_OUT:
+            return loops
+        return self.written_out(q, at, loops)
+
+    def written_out(self, q: int, at: Expr, loops: Block) -> Block:
+        """A short window of odd depth, value by value where it lies inside the input, by `loops` at the border."""
+        s = self.spec
+        _, height, width, depth = s.weights.shape
+        top = Let(f"top_{q}", Var("oy") * s.rows.stride - s.rows.pad_before)
+        left = Let(f"left_{q}", at * s.columns.stride - s.columns.pad_before)
+        copies: list[Stmt] = []
+        for k, (y, x, i) in enumerate(np.ndindex(height, width, depth)):
+            place = (Var("n"), top.var + y * s.rows.dilation, left.var + x * s.columns.dilation, Const(i))
+            assert self.patch is not None
+            copies.append(self.put(q, Const(k), cast(Load(self.x, place), self.patch.element)))
+        inside = both(all_within(top.var, s.rows), all_within(left.var, s.columns))
+        return (top, left, *((If(inside, tuple(copies), loops),) if inside is not None else copies))
 
     def copy_run(self, q: int, position: Expr, length: int, index) -> Block:  # type: ignore[no-untyped-def]
         """Copies `length` values of the input to `position` and on."""
@@ -308,7 +296,7 @@ class _Writer:
 
     def kernel(self, pixel: Var, sums: list[list[Buffer]]) -> Block:
         k = Var("k")
-        body = self.pair_steps(k, sums) if self.plan.blocking.pairs else self.scalar_steps(pixel, k, sums)
+        body = self.pairsteps(k, sums) if self.plan.blocking.pairs else self.scalarsteps(pixel, k, sums)
         count = self.plan.depth // 2 if self.plan.blocking.pairs else self.plan.depth
         factor = self.step // 2 if self.plan.blocking.pairs else self.step
         loop = serial("k", 0, count, *body)
@@ -316,24 +304,30 @@ class _Writer:
             return (replace(loop, kernel=factor),)
         return unroll((loop,), "k", factor) if count > factor > 1 else (loop,)
 
-    def pair_steps(self, k: Var, sums: list[list[Buffer]]) -> Block:
+    def pairsteps(self, k: Var, sums: list[list[Buffer]]) -> Block:
         assert self.patch is not None
         g = Var("g")
-        xs = [Let(f"x_{q}", Load(self.patch, (k, Const(q), Const(0)), I16X2)) for q in range(self.p)]
+        xs = []
+        for q in range(self.p):
+            at = (k, Const(q), Const(0)) if self.words else (Const(q), k * 2)
+            xs.append(Let(f"x_{q}", Load(self.patch, at, I16X2)))
         body: list[Stmt] = list(xs)
-        for pair in range(self.c // 2):
-            word = Let(f"w_{pair}", Load(self.weights, (g, k, Const(pair), Const(0)), I16X2))
+        words = [Let(f"w_{i}", Load(self.weights, (g, k, Const(i), Const(0)), I16X2)) for i in range(self.c // 2)]
+        at_once = 2 if self.p == 1 else 1  # two words by one load, where registers are left for both
+        for pair, word in enumerate(words):
+            if pair % at_once == 0:
+                body += words[pair : pair + at_once]
             lower = Let(f"low_{pair}", Call(LOW_BYTES, (word.var,)))
-            body.append(word)
-            for factor, c in ((word, 2 * pair + 1), (lower, 2 * pair)):
-                if factor is lower:
-                    body.append(lower)
-                for q, x in enumerate(xs):
-                    acc = sums[q][c]
-                    body.append(Store(acc, (), Call(SMLAD, (x.var, factor.var, Load(acc, ())))))
+            body += self.multiplied(xs, word, [row[2 * pair + 1] for row in sums])
+            body += [lower, *self.multiplied(xs, lower, [row[2 * pair] for row in sums])]
         return tuple(body)
 
-    def scalar_steps(self, pixel: Var, k: Var, sums: list[list[Buffer]]) -> Block:
+    def multiplied(self, xs: Sequence[Let], factor: Let, sums: Sequence[Buffer]) -> Block:
+        return tuple(
+            Store(acc, (), Call(SMLAD, (x.var, factor.var, Load(acc, ())))) for x, acc in zip(xs, sums, strict=True)
+        )
+
+    def scalarsteps(self, pixel: Var, k: Var, sums: list[list[Buffer]]) -> Block:
         g = Var("g")
         ws = [Let(f"w_{c}", cast(load(self.weights, g, k, c), DType.I32)) for c in range(self.c)]
         xs = []
@@ -365,19 +359,6 @@ class _Writer:
         if self.channels % self.c and c >= self.channels % self.c:
             return (If(channel < self.channels, tuple(statements)),)
         return tuple(statements)
-
-
-def _within(position: Expr, window: Window) -> Expr | None:
-    """The condition for a position to lie inside the input; None where every position does."""
-    if not window.padded:
-        return None
-    return binary("and", position >= 0, position < window.size)
-
-
-def _both(a: Expr | None, b: Expr | None) -> Expr | None:
-    if a is None or b is None:
-        return a if b is None else b
-    return Binary("and", a, b)
 
 
 def _inside(block: Block, zeros: Block) -> Block:

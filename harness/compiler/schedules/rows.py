@@ -167,25 +167,33 @@ class _Writer:
     def taps(self, at: Expr, sums: list[Buffer]) -> Stmt:
         k = Var("k")
         ws = [Let(f"w_{j}", cast(load(self.weights, Var("c"), k, Const(j)), I32)) for j in range(self.along.kernel)]
-        loads, values = self.inputs(at, k)
-        body: list[Stmt] = [*ws, *loads]
         a = self.along
+        # An input is multiplied with all it meets as soon as it is loaded, and its register is free again.
+        meets: dict[int, list[tuple[Buffer, Let]]] = {p: [] for p in self.positions}
         for i, acc in enumerate(sums):
             for j, w in enumerate(ws):
-                body.append(accumulate(acc, values[i * a.stride + j * a.dilation] * w.var))
+                meets[i * a.stride + j * a.dilation].append((acc, w))
+        before, fetched = self.inputs(at, k)
+        body: list[Stmt] = [*ws, *before]
+        for p, (statements, x) in fetched.items():
+            body += [*statements, *(accumulate(acc, x * w.var) for acc, w in meets[p])]
         if self.across.padded:
             return serial("k", Var("k_first"), Var("k_stop"), *body)
         return serial("k", 0, self.across.kernel, *body)
 
-    def inputs(self, at: Expr, k: Var) -> tuple[Block, dict[int, Expr]]:
-        """Statements that fetch what lies under a block in the kernel's row `k`, and the values by position."""
+    def inputs(self, at: Expr, k: Var) -> tuple[Block, dict[int, tuple[Block, Expr]]]:
+        """What lies under a block in the kernel's row `k`: what comes first, and by position statements and value."""
         a = self.along
         origin = at * a.stride - a.pad_before
         fetched = {p: cast(self.element(origin + p, k), I32) for p in self.positions}
-        if not a.padded:
-            lets = {p: Let(f"x_{p}", value) for p, value in fetched.items()}
-            return tuple(lets.values()), {p: let.var for p, let in lets.items()}
         zero_point = Const(self.spec.arithmetic.input_zero_point)
+        if not a.padded or self.outputs == a.out:  # known for every position when it is compiled
+            result: dict[int, tuple[Block, Expr]] = {}
+            for p, value in fetched.items():
+                outside = self.outputs == a.out and not 0 <= p - a.pad_before < a.size
+                x = Let(f"x_{p}", value)
+                result[p] = ((), zero_point) if outside else ((x,), x.var)
+            return (), result
         registers = {p: Buffer(f"x_{p}", I32, (), "register") for p in self.positions}
         plain = tuple(Store(registers[p], (), fetched[p]) for p in self.positions)
         careful: list[Stmt] = []
@@ -196,7 +204,7 @@ class _Writer:
         whole = binary("and", origin >= 0, origin + self.positions[-1] < a.size)
         statements: list[Stmt] = [Alloc(r) for r in registers.values()]
         statements.append(If(whole, plain, tuple(careful)))
-        return tuple(statements), {p: load(r) for p, r in registers.items()}
+        return tuple(statements), {p: ((), load(r)) for p, r in registers.items()}
 
     def element(self, position: Expr, k: Var) -> Load:
         w = self.across

@@ -14,8 +14,9 @@ from harness.compiler.loops import (
 )
 from harness.compiler.lowering.contraction import Contraction
 from harness.compiler.schedule import register_block, unroll
+from harness.compiler.schedules.blocking import Blocking
 from harness.compiler.schedules.common import by_branch, finished, split_border, tidy, trips, unroll_runs
-from harness.compiler.schedules.product import Blocking, product
+from harness.compiler.schedules.product import product
 from harness.compiler.schedules.rows import Row, by_rows
 
 UNROLLED_TAPS = 20  # a depthwise window of up to this many taps is written out

@@ -29,47 +29,140 @@ void conv2d_0(const int8_t *restrict input, int8_t *restrict output)
         patch[55] = 0;
         patch[83] = 0;
         patch[111] = 0;
-        for (int32_t ky_0 = 0; ky_0 < 3; ky_0++) {
-            const int32_t iy_0 = oy * 2 + ky_0;
-            for (int32_t kx_0 = 0; kx_0 < 3; kx_0++) {
-                const int32_t ix_0 = kx_0;
-                if (iy_0 < 8) {
-                    for (int32_t i_0 = 0; i_0 < 3; i_0++) {
-                        patch[ky_0 * 9 + kx_0 * 3 + i_0] = input[iy_0 * 24 + ix_0 * 3 + i_0];
-                    }
-                } else {
-                    for (int32_t i_0 = 0; i_0 < 3; i_0++) {
-                        patch[ky_0 * 9 + kx_0 * 3 + i_0] = -26;
+        const int32_t top_0 = oy * 2;
+        if (top_0 + 2 < 8) {
+            patch[0] = input[top_0 * 24];
+            patch[1] = input[top_0 * 24 + 1];
+            patch[2] = input[top_0 * 24 + 2];
+            patch[3] = input[top_0 * 24 + 3];
+            patch[4] = input[top_0 * 24 + 4];
+            patch[5] = input[top_0 * 24 + 5];
+            patch[6] = input[top_0 * 24 + 6];
+            patch[7] = input[top_0 * 24 + 7];
+            patch[8] = input[top_0 * 24 + 8];
+            patch[9] = input[top_0 * 24 + 24];
+            patch[10] = input[top_0 * 24 + 25];
+            patch[11] = input[top_0 * 24 + 26];
+            patch[12] = input[top_0 * 24 + 27];
+            patch[13] = input[top_0 * 24 + 28];
+            patch[14] = input[top_0 * 24 + 29];
+            patch[15] = input[top_0 * 24 + 30];
+            patch[16] = input[top_0 * 24 + 31];
+            patch[17] = input[top_0 * 24 + 32];
+            patch[18] = input[top_0 * 24 + 48];
+            patch[19] = input[top_0 * 24 + 49];
+            patch[20] = input[top_0 * 24 + 50];
+            patch[21] = input[top_0 * 24 + 51];
+            patch[22] = input[top_0 * 24 + 52];
+            patch[23] = input[top_0 * 24 + 53];
+            patch[24] = input[top_0 * 24 + 54];
+            patch[25] = input[top_0 * 24 + 55];
+            patch[26] = input[top_0 * 24 + 56];
+        } else {
+            for (int32_t ky_0 = 0; ky_0 < 3; ky_0++) {
+                const int32_t iy_0 = oy * 2 + ky_0;
+                for (int32_t kx_0 = 0; kx_0 < 3; kx_0++) {
+                    const int32_t ix_0 = kx_0;
+                    if (iy_0 < 8) {
+                        for (int32_t i_0 = 0; i_0 < 3; i_0++) {
+                            patch[ky_0 * 9 + kx_0 * 3 + i_0] = input[iy_0 * 24 + ix_0 * 3 + i_0];
+                        }
+                    } else {
+                        for (int32_t i_0 = 0; i_0 < 3; i_0++) {
+                            patch[ky_0 * 9 + kx_0 * 3 + i_0] = -26;
+                        }
                     }
                 }
             }
         }
-        for (int32_t ky_1 = 0; ky_1 < 3; ky_1++) {
-            const int32_t iy_1 = oy * 2 + ky_1;
-            for (int32_t kx_1 = 0; kx_1 < 3; kx_1++) {
-                const int32_t ix_1 = kx_1 + 2;
-                if (iy_1 < 8) {
-                    for (int32_t i_1 = 0; i_1 < 3; i_1++) {
-                        patch[ky_1 * 9 + kx_1 * 3 + i_1 + 28] = input[iy_1 * 24 + ix_1 * 3 + i_1];
-                    }
-                } else {
-                    for (int32_t i_1 = 0; i_1 < 3; i_1++) {
-                        patch[ky_1 * 9 + kx_1 * 3 + i_1 + 28] = -26;
+        const int32_t top_1 = oy * 2;
+        if (top_1 + 2 < 8) {
+            patch[28] = input[top_1 * 24 + 6];
+            patch[29] = input[top_1 * 24 + 7];
+            patch[30] = input[top_1 * 24 + 8];
+            patch[31] = input[top_1 * 24 + 9];
+            patch[32] = input[top_1 * 24 + 10];
+            patch[33] = input[top_1 * 24 + 11];
+            patch[34] = input[top_1 * 24 + 12];
+            patch[35] = input[top_1 * 24 + 13];
+            patch[36] = input[top_1 * 24 + 14];
+            patch[37] = input[top_1 * 24 + 30];
+            patch[38] = input[top_1 * 24 + 31];
+            patch[39] = input[top_1 * 24 + 32];
+            patch[40] = input[top_1 * 24 + 33];
+            patch[41] = input[top_1 * 24 + 34];
+            patch[42] = input[top_1 * 24 + 35];
+            patch[43] = input[top_1 * 24 + 36];
+            patch[44] = input[top_1 * 24 + 37];
+            patch[45] = input[top_1 * 24 + 38];
+            patch[46] = input[top_1 * 24 + 54];
+            patch[47] = input[top_1 * 24 + 55];
+            patch[48] = input[top_1 * 24 + 56];
+            patch[49] = input[top_1 * 24 + 57];
+            patch[50] = input[top_1 * 24 + 58];
+            patch[51] = input[top_1 * 24 + 59];
+            patch[52] = input[top_1 * 24 + 60];
+            patch[53] = input[top_1 * 24 + 61];
+            patch[54] = input[top_1 * 24 + 62];
+        } else {
+            for (int32_t ky_1 = 0; ky_1 < 3; ky_1++) {
+                const int32_t iy_1 = oy * 2 + ky_1;
+                for (int32_t kx_1 = 0; kx_1 < 3; kx_1++) {
+                    const int32_t ix_1 = kx_1 + 2;
+                    if (iy_1 < 8) {
+                        for (int32_t i_1 = 0; i_1 < 3; i_1++) {
+                            patch[ky_1 * 9 + kx_1 * 3 + i_1 + 28] = input[iy_1 * 24 + ix_1 * 3 + i_1];
+                        }
+                    } else {
+                        for (int32_t i_1 = 0; i_1 < 3; i_1++) {
+                            patch[ky_1 * 9 + kx_1 * 3 + i_1 + 28] = -26;
+                        }
                     }
                 }
             }
         }
-        for (int32_t ky_2 = 0; ky_2 < 3; ky_2++) {
-            const int32_t iy_2 = oy * 2 + ky_2;
-            for (int32_t kx_2 = 0; kx_2 < 3; kx_2++) {
-                const int32_t ix_2 = kx_2 + 4;
-                if (iy_2 < 8) {
-                    for (int32_t i_2 = 0; i_2 < 3; i_2++) {
-                        patch[ky_2 * 9 + kx_2 * 3 + i_2 + 56] = input[iy_2 * 24 + ix_2 * 3 + i_2];
-                    }
-                } else {
-                    for (int32_t i_2 = 0; i_2 < 3; i_2++) {
-                        patch[ky_2 * 9 + kx_2 * 3 + i_2 + 56] = -26;
+        const int32_t top_2 = oy * 2;
+        if (top_2 + 2 < 8) {
+            patch[56] = input[top_2 * 24 + 12];
+            patch[57] = input[top_2 * 24 + 13];
+            patch[58] = input[top_2 * 24 + 14];
+            patch[59] = input[top_2 * 24 + 15];
+            patch[60] = input[top_2 * 24 + 16];
+            patch[61] = input[top_2 * 24 + 17];
+            patch[62] = input[top_2 * 24 + 18];
+            patch[63] = input[top_2 * 24 + 19];
+            patch[64] = input[top_2 * 24 + 20];
+            patch[65] = input[top_2 * 24 + 36];
+            patch[66] = input[top_2 * 24 + 37];
+            patch[67] = input[top_2 * 24 + 38];
+            patch[68] = input[top_2 * 24 + 39];
+            patch[69] = input[top_2 * 24 + 40];
+            patch[70] = input[top_2 * 24 + 41];
+            patch[71] = input[top_2 * 24 + 42];
+            patch[72] = input[top_2 * 24 + 43];
+            patch[73] = input[top_2 * 24 + 44];
+            patch[74] = input[top_2 * 24 + 60];
+            patch[75] = input[top_2 * 24 + 61];
+            patch[76] = input[top_2 * 24 + 62];
+            patch[77] = input[top_2 * 24 + 63];
+            patch[78] = input[top_2 * 24 + 64];
+            patch[79] = input[top_2 * 24 + 65];
+            patch[80] = input[top_2 * 24 + 66];
+            patch[81] = input[top_2 * 24 + 67];
+            patch[82] = input[top_2 * 24 + 68];
+        } else {
+            for (int32_t ky_2 = 0; ky_2 < 3; ky_2++) {
+                const int32_t iy_2 = oy * 2 + ky_2;
+                for (int32_t kx_2 = 0; kx_2 < 3; kx_2++) {
+                    const int32_t ix_2 = kx_2 + 4;
+                    if (iy_2 < 8) {
+                        for (int32_t i_2 = 0; i_2 < 3; i_2++) {
+                            patch[ky_2 * 9 + kx_2 * 3 + i_2 + 56] = input[iy_2 * 24 + ix_2 * 3 + i_2];
+                        }
+                    } else {
+                        for (int32_t i_2 = 0; i_2 < 3; i_2++) {
+                            patch[ky_2 * 9 + kx_2 * 3 + i_2 + 56] = -26;
+                        }
                     }
                 }
             }

@@ -1,0 +1,64 @@
+"""The knobs of a product and the sizes that follow from them, and when a window lies inside the input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.compiler.loops import Binary, Expr, binary
+from harness.compiler.lowering.contraction import Contraction
+from harness.compiler.lowering.window import Window
+
+
+@dataclass(frozen=True)
+class Blocking:
+    """The knobs of a product. Legal: pixels 1 … 4, channels 1 … 8 (pairs: even), any unrolling of at least 1."""
+
+    pixels: int
+    channels: int
+    unrolled: int  # steps of the kernel that are written out
+    pairs: bool  # 16-bit lanes, two of them multiplied by one SMLAD
+    assembly: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One layer's product: the blocking, and the sizes that follow from it."""
+
+    spec: Contraction
+    blocking: Blocking
+    depth: int  # terms of a sum, those added to fill the last step included
+    groups: int
+
+    @property
+    def pixels(self) -> int:
+        return self.blocking.pixels
+
+
+def steps(terms: int, blocking: Blocking, *, whole: bool) -> tuple[int, int]:
+    """Terms of one unrolled step of the kernel, and of all of them together: just `terms` where it is `whole`."""
+    least = 4 if blocking.pairs else 1
+    step = max(least, blocking.unrolled)
+    while step > least and (terms % step if whole else -(-terms // step) * step - terms >= 4):
+        step -= least
+    return step, -(-terms // step) * step
+
+
+def within(position: Expr, window: Window) -> Expr | None:
+    """The condition for a position to lie inside the input; None where every position does."""
+    if not window.padded:
+        return None
+    return binary("and", position >= 0, position < window.size)
+
+
+def all_within(first: Expr, window: Window) -> Expr | None:
+    """The condition for a whole window from `first` on to lie inside the input; None where every window does."""
+    if not window.padded:
+        return None
+    reach = (window.kernel - 1) * window.dilation
+    return binary("and", first >= 0, first + reach < window.size)
+
+
+def both(a: Expr | None, b: Expr | None) -> Expr | None:
+    if a is None or b is None:
+        return a if b is None else b
+    return Binary("and", a, b)
