@@ -197,7 +197,7 @@ def test_inside_the_border_nothing_is_clipped_and_no_zero_point_is_left() -> Non
     assert any(b.name == "bias_folded" for b in scheduled.buffers)
 
 
-@pytest.mark.parametrize(("beyond", "name"), [(0, "nn_requantise"), (1, "nn_requantise_any")])
+@pytest.mark.parametrize(("beyond", "name"), [(0, "nn_rescale"), (1, "nn_requantise_any")])
 def test_the_short_shift_is_taken_only_where_its_rounding_fits(beyond: int, name: str) -> None:
     """It adds 2^(shift - 1) to the scaled sum: with shift 31 the largest sum may be 2^30 - 1, and no more."""
     w = np.full((2, 4), 127, np.int8)

@@ -142,29 +142,10 @@ def _kept(graph: Graph, ranges: Mapping[TensorId, np.ndarray]) -> dict[TensorId,
             needed[tensor] = mine
             continue
         read = _weights(graph, op)[mine].any(axis=(0, 1, 2))
-        needed[tensor] = read & ~_foldable(graph, op, ranges[tensor])
-    result = {}
-    for tensor, mask in needed.items():
-        if not mask.all():
-            mask = mask if mask.any() else np.arange(len(mask)) == 0
-            result[tensor] = mask
-    _aligned(graph, result)
-    return {tensor: np.flatnonzero(mask) for tensor, mask in result.items() if not mask.all()}
-
-
-def _aligned(graph: Graph, masks: dict[TensorId, np.ndarray]) -> None:
-    """A depthwise convolution has the channels that its input has, the one kept for want of any included."""
-    for op in graph.ops:
-        if op.kind == "DEPTHWISE_CONV_2D" and _is_link(graph, op):
-            before, after = masks.get(op.inputs[0]), masks.get(op.outputs[0])
-            if before is not None or after is not None:
-                channels = graph.tensor(op.outputs[0]).shape[3]
-                everything = np.ones(channels, bool)
-                mask = (everything if before is None else before) | (everything if after is None else after)
-                if op.inputs[0] in masks:
-                    masks[op.inputs[0]] = mask
-                if op.outputs[0] in masks:
-                    masks[op.outputs[0]] = mask
+        read = read & ~_foldable(graph, op, ranges[tensor])
+        # A tensor keeps one channel where none is needed; and that one is computed, so what it needs is needed too.
+        needed[tensor] = read if read.any() else np.arange(len(read)) == 0
+    return {tensor: np.flatnonzero(mask) for tensor, mask in needed.items() if not mask.all()}
 
 
 def _foldable(graph: Graph, op: Op, given: np.ndarray) -> np.ndarray:

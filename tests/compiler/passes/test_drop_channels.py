@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from harness.board import core_target
@@ -71,8 +71,9 @@ def inputs_of(graph: Graph, seed: int) -> list[np.ndarray]:
 KINDS = st.lists(st.sampled_from(["1x1", "3x3", "depthwise"]), min_size=2, max_size=4)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(KINDS, st.sampled_from(["SAME", "VALID"]), st.integers(0, 9999))
+@example(["1x1", "1x1", "1x1"], "SAME", 5646)  # a channel kept for want of any has to be right as well
 def test_the_smaller_model_computes_the_same(kinds: list[str], padding: str, seed: int) -> None:
     if padding == "VALID":
         kinds = [kind if kind == "1x1" or i < 2 else "1x1" for i, kind in enumerate(kinds)]  # 5 x 6 pixels bear two
