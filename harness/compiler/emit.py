@@ -79,6 +79,9 @@ def _describe(graph: Graph, tensor: TensorId) -> str:
     elif t.quant is not None and len(t.quant.scales) > 1:
         low, high = min(t.quant.scales), max(t.quant.scales)
         text += f" scales {low:.9g} .. {high:.9g} along dimension {t.quant.axis}"
+    kept = graph.kept.get(tensor)
+    if kept is not None:
+        text += f" ({len(kept.channels)} of {kept.shape[-1]} channels)"
     return f'{text} "{printable(t.name)}"'
 
 
@@ -250,6 +253,9 @@ def _metadata(graph: Graph, target: Target, layers: Sequence[Layer], plan: Plan)
             "offset": place.offset,
             "bytes": place.bytes,
         }
+        if t in graph.kept:
+            entry["model_shape"] = list(graph.kept[t].shape)
+            entry["channels"] = list(graph.kept[t].channels)
         if described.quant is not None:
             entry["scales"] = list(described.quant.scales)
             entry["zero_points"] = list(described.quant.zero_points)

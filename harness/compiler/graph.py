@@ -99,6 +99,11 @@ class Kept:
     constant: tuple[bool, ...]  # of every channel of the model's tensor
     values: tuple[int, ...]  # of those that are constant
 
+    @property
+    def unread(self) -> int:
+        """How many channels nobody reads."""
+        return len(self.constant) - len(set(self.channels) | {c for c, known in enumerate(self.constant) if known})
+
     def project(self, whole: np.ndarray) -> np.ndarray:
         """The kept channels of a tensor in the model's shape."""
         return np.ascontiguousarray(whole[..., list(self.channels)])

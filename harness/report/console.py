@@ -92,7 +92,7 @@ def _finding(report: Report) -> str:
 
 
 def _elements(report: Report, layers: Iterable[LayerResult]) -> int:
-    return sum(tensor.elements for result in layers for tensor in report.output_tensors(result))
+    return sum(map(report.elements, layers))
 
 
 def remarks(report: Report) -> list[str]:

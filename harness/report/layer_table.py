@@ -77,13 +77,16 @@ def _columns(report: Report) -> list[_Column]:
     def figures(heading: str, cells: list[str]) -> _Column:
         return column(heading, [cell if known else "" for cell, known in zip(cells, compared, strict=True)], right=True)
 
+    kept = [report.source.kept.get(result.layer.outputs[0]) for result in results]
+    computed = ["" if one is None else f"{len(one.channels)} of {one.shape[-1]}" for one in kept]
     return [
         column("", [str(result.layer.index) for result in results], right=True),
         column("layer", [result.layer.name for result in results]),
         column("operator", [result.layer.op for result in results]),
         column("tensor", [shortened(printable(outputs[0].label), _NAME) for outputs in tensors]),
         column("shape", ["×".join(str(d) for d in outputs[0].shape) for outputs in tensors]),
-        column("elements", [f"{sum(t.elements for t in outputs):,}" for outputs in tensors], right=True),
+        *([column("computed", computed)] if any(computed) else []),
+        column("elements", [f"{report.elements(result):,}" for result in results], right=True),
         figures("mismatches", [f"{result.difference.mismatches:,}" for result in results]),
         figures("largest difference", [_largest(result) for result in results]),
         *([figures("ULPs", ["" if n is None else f"{n:,}" for n in ulps])] if any(n is not None for n in ulps) else []),

@@ -100,6 +100,14 @@ class Report:
     def output_tensors(self, result: LayerResult) -> tuple[Tensor, ...]:
         return tuple(self.source.graph.tensor(t) for t in result.layer.outputs)
 
+    def elements(self, result: LayerResult) -> int:
+        """How many elements of a layer's outputs are held to the oracle: not those of channels that nobody reads."""
+        total = 0
+        for tensor in result.layer.outputs:
+            whole, kept = self.source.graph.tensor(tensor).elements, self.source.kept.get(tensor)
+            total += whole if kept is None else whole // kept.shape[-1] * (kept.shape[-1] - kept.unread)
+        return total
+
     def to_json(self) -> dict[str, Any]:
         """A dictionary that `json.dumps(…, allow_nan=False)` takes; differences that are no number are null."""
         settings, comparison = self.settings, self.comparison
@@ -143,6 +151,7 @@ class Report:
 
     def _layer_json(self, result: LayerResult) -> dict[str, Any]:
         layer, tensors = result.layer, self.output_tensors(result)
+        kept = self.source.kept.get(layer.outputs[0])
         return {
             "index": layer.index,
             "name": layer.name,
@@ -152,7 +161,10 @@ class Report:
             "tensor": tensors[0].name,
             "shape": list(tensors[0].shape),
             "dtype": tensors[0].dtype.value,
-            "elements": sum(tensor.elements for tensor in tensors),
+            "elements": self.elements(result),
+            "channels": None
+            if kept is None
+            else {"model": kept.shape[-1], "computed": len(kept.channels), "unread": kept.unread},
             **_difference_json(result.difference),
             "status": result.status.value,
             "sample": result.sample,
