@@ -43,7 +43,7 @@ the plugin `benchmarks/insn_count.c`: exact, the same in every run, and neither 
 belongs to a firmware that was compared with the oracle layer by layer just before; the verdict stands in its row.
 TFLM is TensorFlow Lite Micro with CMSIS-NN, with the same compiler, emulator and counter; see `benchmarks/peers.py`.
 
-Flash without weights holds everything else: model code and tables, RPC server, fault entry, C library.
+Flash without weights holds everything else: model code, RPC server, fault entry, C library.
 
 """
 BOARDS = ("m3", "m4", "m7", "m33", "m55")

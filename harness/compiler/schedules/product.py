@@ -110,8 +110,8 @@ class _Writer:
         padded = plan.groups * self.c
         bias = np.zeros(padded, np.int32)
         bias[: self.channels] = folded_bias(self.arithmetic, _flat(s))
-        self.bias = table("bias_folded", bias)
-        self.scaling = Scaling.of(self.arithmetic, self.channels, padded)
+        self.bias = table(f"{program.name}_bias", bias)
+        self.scaling = Scaling.of(program.name, self.arithmetic, self.channels, padded)
         self.patch = self.patch_buffer()
         self.weights = self.packed()
 
@@ -148,10 +148,10 @@ class _Writer:
         grouped = w[:, self.order()].reshape(self.plan.groups, self.c, self.plan.depth)
         name = f"{self.original.name}_weights"
         if not self.plan.blocking.pairs:
-            return table(name, grouped.transpose(0, 2, 1).astype(np.int8), in_flash=True)
+            return table(name, grouped.transpose(0, 2, 1).astype(np.int8))
         both = grouped[:, 1::2] * 256 + grouped[:, 0::2]
         lanes = both.reshape(self.plan.groups, self.c // 2, self.plan.depth // 2, 2)
-        return table(name, lanes.transpose(0, 2, 1, 3).astype(np.int16), in_flash=True, align=4)
+        return table(name, lanes.transpose(0, 2, 1, 3).astype(np.int16), align=4)
 
     # ---- loops
 
@@ -233,7 +233,7 @@ class _Writer:
         inside = both(within(iy.var, s.rows), within(ix.var, s.columns))
         tap: Block = (ix, *((If(inside, copy, zero_point),) if inside is not None else copy))
         across: Block = (serial(kx.name, 0, s.weights.shape[2], *tap),)
-        if depth == 1 and s.weights.shape[2] <= 4:
+        if depth == 1 and s.weights.shape[2] <= 8:
             across = unroll(across, kx.name)
         loops: Block = (serial(ky.name, 0, s.weights.shape[1], iy, *across),)
         if self.words or s.weights[0].size > WRITTEN_OUT:

@@ -49,8 +49,8 @@ class Scaling:
     shift: Buffer
 
     @classmethod
-    def of(cls, arithmetic: Arithmetic, channels: int, length: int) -> Scaling:
-        """For `channels`, in tables of `length` entries."""
+    def of(cls, name: str, arithmetic: Arithmetic, channels: int, length: int) -> Scaling:
+        """For `channels` of the layer `name`, in tables of `length` entries."""
         assert arithmetic.multipliers is not None
         assert arithmetic.shifts is not None
         multipliers = np.broadcast_to(arithmetic.multipliers, channels).astype(np.int32)
@@ -60,8 +60,8 @@ class Scaling:
             arithmetic,
             multipliers,
             shifts,
-            table("multiplier", np.concatenate([multipliers, np.zeros(beyond, np.int32)])),
-            table("shift", np.concatenate([shifts, np.ones(beyond, np.int8)])),
+            table(f"{name}_multiplier", np.concatenate([multipliers, np.zeros(beyond, np.int32)])),
+            table(f"{name}_shift", np.concatenate([shifts, np.ones(beyond, np.int8)])),
         )
 
     def lets(self, channel: Expr, suffix: str = "") -> tuple[Let, Let]:
@@ -80,9 +80,9 @@ class Scaling:
         return to_int8(scaled, 0, int(a.low), int(a.high))
 
 
-def table(name: str, data: np.ndarray, *, in_flash: bool = False, align: int = 1) -> Buffer:
-    """A constant."""
-    return Buffer(name, DType.of(data.dtype), data.shape, "const", data, in_flash, align)
+def table(name: str, data: np.ndarray, *, align: int = 1) -> Buffer:
+    """A constant that comes from the model: it lives in weights.c, under a name unique in the whole model."""
+    return Buffer(name, DType.of(data.dtype), data.shape, "const", data, True, align)
 
 
 def _entry(values: np.ndarray, entries: Buffer, channel: Expr) -> Expr:

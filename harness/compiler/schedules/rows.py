@@ -88,10 +88,10 @@ class _Writer:
         self.x = x
         self.channels = spec.weights.shape[2]
         kernel = spec.weights.transpose(2, 1, 0) if down else spec.weights.transpose(2, 0, 1)
-        self.weights = table(f"{program.name}_weights", np.ascontiguousarray(kernel), in_flash=True)
+        self.weights = table(f"{program.name}_weights", np.ascontiguousarray(kernel))
         flat = kernel.reshape(self.channels, -1)
-        self.bias = table("bias_folded", folded_bias(spec.arithmetic, flat).astype(np.int32))
-        self.scaling = Scaling.of(spec.arithmetic, self.channels, self.channels)
+        self.bias = table(f"{program.name}_bias", folded_bias(spec.arithmetic, flat).astype(np.int32))
+        self.scaling = Scaling.of(program.name, spec.arithmetic, self.channels, self.channels)
         # Input positions under a block, counted from where its first tap reads.
         a = self.along
         reads = {i * a.stride + k * a.dilation for i in range(self.outputs) for k in range(a.kernel)}

@@ -9,18 +9,6 @@
 #include "../nn_math.h"
 #include "../weights.h"
 
-static const int32_t bias_folded[4] = {
-    -12450, 12477, 18351, -13816,
-};
-
-static const int32_t multiplier[4] = {
-    1275939894, 1095717514, 1388609678, 1946269217,
-};
-
-static const int8_t shift[4] = {
-    8, 8, 9, 9,
-};
-
 void conv2d_0(const int8_t *restrict input, int8_t *restrict output)
 {
     for (int32_t oy = 0; oy < 4; oy++) {
@@ -183,8 +171,8 @@ void conv2d_0(const int8_t *restrict input, int8_t *restrict output)
             }
         }
         for (int32_t g = 0; g < 2; g++) {
-            const int32_t bias_0 = bias_folded[g * 2];
-            const int32_t bias_1 = bias_folded[g * 2 + 1];
+            const int32_t bias_0 = conv2d_0_bias[g * 2];
+            const int32_t bias_1 = conv2d_0_bias[g * 2 + 1];
             int32_t acc_0_0 = bias_0;
             int32_t acc_0_1 = bias_1;
             int32_t acc_1_0 = bias_0;
@@ -287,14 +275,14 @@ void conv2d_0(const int8_t *restrict input, int8_t *restrict output)
                 acc_3_1 += x_3 * w_1;
             }
 #endif
-            const int32_t multiplier_0 = multiplier[g * 2];
-            const int32_t shift_0 = shift[g * 2];
+            const int32_t multiplier_0 = conv2d_0_multiplier[g * 2];
+            const int32_t shift_0 = conv2d_0_shift[g * 2];
             output[oy * 16 + g * 2] = nn_saturate_i8(nn_rescale(acc_0_0, multiplier_0, shift_0, -17));
             output[oy * 16 + g * 2 + 4] = nn_saturate_i8(nn_rescale(acc_1_0, multiplier_0, shift_0, -17));
             output[oy * 16 + g * 2 + 8] = nn_saturate_i8(nn_rescale(acc_2_0, multiplier_0, shift_0, -17));
             output[oy * 16 + g * 2 + 12] = nn_saturate_i8(nn_rescale(acc_3_0, multiplier_0, shift_0, -17));
-            const int32_t multiplier_1 = multiplier[g * 2 + 1];
-            const int32_t shift_1 = shift[g * 2 + 1];
+            const int32_t multiplier_1 = conv2d_0_multiplier[g * 2 + 1];
+            const int32_t shift_1 = conv2d_0_shift[g * 2 + 1];
             output[oy * 16 + g * 2 + 1] = nn_saturate_i8(nn_rescale(acc_0_1, multiplier_1, shift_1, -17));
             output[oy * 16 + g * 2 + 5] = nn_saturate_i8(nn_rescale(acc_1_1, multiplier_1, shift_1, -17));
             output[oy * 16 + g * 2 + 9] = nn_saturate_i8(nn_rescale(acc_2_1, multiplier_1, shift_1, -17));

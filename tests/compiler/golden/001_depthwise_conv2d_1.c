@@ -9,25 +9,13 @@
 #include "../nn_math.h"
 #include "../weights.h"
 
-static const int32_t bias_folded[4] = {
-    539, -259, 3279, -39960,
-};
-
-static const int32_t multiplier[4] = {
-    2028714817, 1855720323, 1157272399, 1185697643,
-};
-
-static const int8_t shift[4] = {
-    8, 8, 7, 8,
-};
-
 void depthwise_conv2d_1(const int8_t *restrict input, int8_t *restrict output)
 {
     for (int32_t across = 0; across < 4; across++) {
         const int32_t k_first = nn_max_i32(0, 1 - across);
         const int32_t k_stop = nn_min_i32(3, 5 - across);
         for (int32_t c = 0; c < 4; c++) {
-            const int32_t bias = bias_folded[c];
+            const int32_t bias = depthwise_conv2d_1_bias[c];
             int32_t outside = bias;
             for (int32_t k = 0; k < k_first; k++) {
                 for (int32_t j = 0; j < 3; j++) {
@@ -39,8 +27,8 @@ void depthwise_conv2d_1(const int8_t *restrict input, int8_t *restrict output)
                     outside += depthwise_conv2d_1_weights[c * 9 + k * 3 + j] * -17;
                 }
             }
-            const int32_t multiplier_c = multiplier[c];
-            const int32_t shift_c = shift[c];
+            const int32_t multiplier_c = depthwise_conv2d_1_multiplier[c];
+            const int32_t shift_c = depthwise_conv2d_1_shift[c];
             int32_t acc_0 = outside;
             int32_t acc_1 = outside;
             int32_t acc_2 = outside;

@@ -9,17 +9,13 @@
 #include "../nn_math.h"
 #include "../weights.h"
 
-static const int32_t bias_folded[5] = {
-    -4541, -5800, -187, 2400, 2582,
-};
-
 void fully_connected_5(const int8_t *restrict input, int8_t *restrict output)
 {
-    const int32_t bias_0 = bias_folded[0];
-    const int32_t bias_1 = bias_folded[1];
-    const int32_t bias_2 = bias_folded[2];
-    const int32_t bias_3 = bias_folded[3];
-    const int32_t bias_4 = bias_folded[4];
+    const int32_t bias_0 = fully_connected_5_bias[0];
+    const int32_t bias_1 = fully_connected_5_bias[1];
+    const int32_t bias_2 = fully_connected_5_bias[2];
+    const int32_t bias_3 = fully_connected_5_bias[3];
+    const int32_t bias_4 = fully_connected_5_bias[4];
     int32_t acc_0_0 = bias_0;
     int32_t acc_0_1 = bias_1;
     int32_t acc_0_2 = bias_2;
