@@ -43,20 +43,25 @@ def load_sources(path: Path | str, directory: Path | str, target: Target) -> CSo
     if not root.is_dir():
         raise BadInput("is not a directory", where=str(root), hint="Make it with `harness compile MODEL -o DIR`.")
     missing = sorted(name for name in source.files if not (root / name).is_file())
-    if missing:
+    if missing and not _is_of_another(root, source):
         raise BadInput(
             f"lacks {', '.join(missing[:3])}{' …' if len(missing) > 3 else ''}",
             where=str(root),
             hint="Was it made from this model? Make it anew with `harness compile MODEL -o DIR`.",
         )
-    files = {name: _text(root / name) for name in source.files}
-    if files["metadata.json"] != source.files["metadata.json"]:
+    if _is_of_another(root, source):
         raise BadInput(
             "was compiled from another model, for another core or by another version: its metadata.json differs",
             where=str(root),
             hint="Compile the model again and carry your edits over.",
         )
-    return replace(source, files=files)
+    return replace(source, files={name: _text(root / name) for name in source.files})
+
+
+def _is_of_another(root: Path, source: CSource) -> bool:
+    """Whether the map in `root` is there and leads to something else."""
+    metadata = root / "metadata.json"
+    return metadata.is_file() and _text(metadata) != source.files["metadata.json"]
 
 
 def _text(path: Path) -> str:
