@@ -35,12 +35,16 @@ class Edit:
 def miscompile(source: CSource, layer: Layer, by: int = 1) -> Edit:
     """Moves the zero point that the first store of an int8 layer's output adds, `by` steps towards zero.
 
-    BadInput when the output is not quantised, or no store adds its zero point as a number.
+    BadInput when the output is not quantised, or no store adds its zero point as a number or by an addend.
     """
     quant = source.graph.tensor(layer.outputs[0]).quant
-    zero_point = 0 if quant is None else abs(quant.zero_point)
+    signed = 0 if quant is None else quant.zero_point
+    zero_point = abs(signed)
     lines = source.files[layer.file].splitlines()
     for store in _stores(lines, layer):
+        scaled = _with_addend(lines, store, by if signed < 0 else -by) if zero_point else None
+        if scaled is not None:
+            return _edited(source, layer, lines, scaled[0], lines[scaled[0]], scaled[1])
         for number in store:
             place, equals, value = lines[number].rpartition(" = ")
             # An addend, or the last argument of the function that scales and adds.
@@ -60,6 +64,23 @@ def crash(source: CSource, layer: Layer) -> Edit:
         load = f"{indent}(void)*(const volatile int8_t *)0x{UNMAPPED:08x}u;"
         return _edited(source, layer, lines, number, None, load)
     raise BadInput("nothing is stored into the output", where=layer.file)
+
+
+def _with_addend(lines: list[str], store: range, by: int) -> tuple[int, str] | None:
+    """Of a store that scales its sum with an addend in front of a shift, the line that has the addend, with `by` more
+    behind the shift; None where the store scales in another way."""
+    statement = " ".join(lines[number] for number in store)
+    shifts = re.findall(r"(?:nn_saturate_i8_asr_|>> )(\w+)", statement)
+    if "nn_high_add" not in statement or not shifts:
+        return None
+    shift = next((s for s in shifts if s != "31"), shifts[-1])  # by 31 is shifted what tells sums below zero
+    amount = abs(by) << int(shift) if shift.isdigit() else f"({abs(by)} << {shift})"
+    addend = r"(addend\w*|(?<=, )-?\d+(?=\))|(?<=>> 31\) [-+] )\d+)"
+    for number in store:
+        wrong = re.sub(addend, rf"\1 {'+' if by > 0 else '-'} {amount}", lines[number], count=1)
+        if wrong != lines[number]:
+            return number, wrong
+    return None
 
 
 def _stores(lines: list[str], layer: Layer) -> list[range]:

@@ -36,11 +36,14 @@ def changes(source: CSource, edit: seeding.Edit) -> list[str]:
 
 
 @pytest.mark.parametrize("index", CONVOLUTIONS)
-def test_miscompile_changes_one_number(source: CSource, index: int) -> None:
+def test_miscompile_adds_one_to_the_zero_point(source: CSource, index: int) -> None:
     edit = seeding.miscompile(source, source.layers[index])
     removed, added = changes(source, edit)
     assert (removed[2:], added[2:]) == (edit.before, edit.after)
-    assert re.sub(r"(- ?)128\)", r"\g<1>127)", removed[2:], count=1) == added[2:]
+    (more,) = re.findall(r"addend_\w+ \+ (\d+)\)", added)
+    (shift,) = re.findall(r"nn_saturate_i8_asr_(\d+)", added)
+    assert int(more) == 1 << int(shift)  # one more behind the shift
+    assert removed[2:] == added[2:].replace(f" + {more})", ")")
     assert edit.source.files[edit.layer.file].splitlines()[edit.line - 1] == edit.after
 
 

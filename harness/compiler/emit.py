@@ -6,6 +6,7 @@ layers/NNN_x.c   one layer: its comment, its small tables, its function
 layers/layers.h  the layers' prototypes
 weights.h .c     the big constants
 nn_math.h        the fixed-point functions the layers use
+nn_kernels.h .c  the kernels in assembly that layers share, for cores that have them
 model_layers.h.c a table of the layers for running them one at a time; an application need not build it
 metadata.json    the map from all this back to the model
 """
@@ -22,6 +23,8 @@ from harness.compiler.arena import Plan
 from harness.compiler.csource import Layer
 from harness.compiler.graph import ABSENT, Graph, TensorId
 from harness.compiler.loops import Program
+from harness.compiler.render_asm import GUARD as RENDER_GUARD
+from harness.compiler.render_asm import KernelFunction, kernels_of
 from harness.compiler.render_c import WIDTH, array, intrinsics_of, render_function, signature, wrapped
 
 ARENA_ALIGN = 16  # bytes
@@ -44,6 +47,10 @@ def files_of(
         "weights.c": _weights_c(programs),
         "metadata.json": json.dumps(_metadata(graph, target, layers, plan), indent=1) + "\n",
     }
+    kernels = kernels_in(programs)
+    if kernels:
+        files["nn_kernels.h"] = _nn_kernels_h(kernels)
+        files["nn_kernels.c"] = _nn_kernels_c(kernels)
     for layer, program in zip(layers, programs, strict=True):
         files[layer.file] = _layer_c(graph, layer, program)
     return files
@@ -200,6 +207,31 @@ def _nn_math_h(programs: Sequence[Program]) -> str:
     return _guard("NN_MATH_H", lines)
 
 
+def kernels_in(programs: Sequence[Program]) -> list[KernelFunction]:
+    """Every kernel of the programs once."""
+    return list({kernel.name: kernel for program in programs for kernel in kernels_of(program)}.values())
+
+
+def _nn_kernels_h(kernels: Sequence[KernelFunction]) -> str:
+    return _guard("NN_KERNELS_H", ["#include <stdint.h>", "", *(f"{kernel.signature};" for kernel in kernels)])
+
+
+def _nn_kernels_c(kernels: Sequence[KernelFunction]) -> str:
+    lines = [
+        "/* Each adds products to the sums it is given. They use every register there is: none is left for a frame",
+        " * pointer, however the rest is compiled. */",
+        '#include "nn_kernels.h"',
+        "",
+        RENDER_GUARD,
+        '#define KERNEL __attribute__((noinline, optimize("O2", "omit-frame-pointer")))',
+        *(line for kernel in kernels for line in ("", kernel.text)),
+        "",
+        "#endif",
+        "",
+    ]
+    return "\n".join(lines)
+
+
 def _weights_h(programs: Sequence[Program]) -> str:
     lines = ["#include <stdint.h>", ""]
     for program in programs:
@@ -233,6 +265,8 @@ def _layer_c(graph: Graph, layer: Layer, program: Program) -> str:
     uses = ['#include "layers.h"']
     if intrinsics_of(program):
         uses.append('#include "../nn_math.h"')
+    if any(kernels_of(program)):
+        uses.append('#include "../nn_kernels.h"')
     if any(b.in_flash for b in program.of_space("const")):
         uses.append('#include "../weights.h"')
     function = render_function(program)

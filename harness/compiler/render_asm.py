@@ -1,33 +1,68 @@
-"""Prints a kernel, an innermost loop marked so by its schedule, as one block of Thumb-2 assembly.
+"""Prints a kernel, an innermost loop marked so by its schedule, as a function of Thumb-2 assembly.
 
-    for (k …) {                                  1:
-        const uint32_t x = load(&patch[…]);          ldr t0, [patch_at], #4
-        const uint32_t w = load(&weights[…]);        ldr t1, [weights_at], #4
-        acc = nn_smlad(x, w, acc);                   smlad acc, t0, t1, acc
-    }                                                cmp patch_at, patch_end
+    for (k …) {                                  ldmia sums, {r4-r11}
+        const uint32_t x = load(&patch[…]);      1:
+        const uint32_t w = load(&weights[…]);        ldr t0, [patch], #4
+        sums[0] = nn_smlad(x, w, sums[0]);           ldr t1, [weights], #4
+    }                                                smlad r4, t0, t1, r4
+                                                     cmp patch, end
                                                      bne 1b
+                                                     stmia sums, {r4-r11}
 
-The text follows from the loop alone: loads become instructions on pointers that walk as the loop does, a named value
-gets a temporary for as long as it is needed, and every call has the instruction that its intrinsic names. What the
-block computes is the loop, which the interpreter ran; that it is the loop, the device's answers show. The plain C of
-the loop stands beside it, for builds without optimisation, where no fourteen registers are free.
+The text follows from the loop alone: the array of sums lives in registers, loads become instructions on pointers that
+walk as the loop does, a named value gets a temporary for as long as it is needed, and every call has the instruction
+that its intrinsic names. What the function computes is the loop, which the interpreter ran; that it is the loop, the
+device's answers show.
+
+A function of its own has all fourteen registers for the kernel, whatever surrounds the loop, and layers whose kernels
+read the same share one. A layer has the plain C of its loop beside the call, for machines of another kind.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
-from harness.compiler.loops import Binary, Buffer, Call, Cast, Const, Expr, For, Let, Load, Store, Var
+from harness.compiler.loops import Binary, Buffer, Call, Cast, Const, Expr, For, Let, Load, Program, Store, Var, walk
 from harness.compiler.schedule import copy
 from harness.compiler.simplify import affine, from_affine, simplify
 from harness.dtypes import DType
 from harness.errors import CompilerBug
 
-REGISTERS = 13  # operands that fit beside what addresses the stack; r0 … r12 and lr are 14
-GUARD = "#if defined(__thumb2__) && defined(__OPTIMIZE__)"
+REGISTERS = 14  # r0 … r12 and lr
+FIRST_SUM = 4  # sums lie in r4 and on
+MOST_SUMS = 8
+MOST_POINTERS = 2  # with the sums and the end, as many arguments as come in registers
+GUARD = "#if defined(__thumb2__)"
+_OPERAND = re.compile(r"<(\w+)>")
 _LOADS = {DType.I8: "ldrsb", DType.U8: "ldrb", DType.I16: "ldrsh", DType.I32: "ldr", DType.U32: "ldr"}
+
+
+@dataclass(frozen=True)
+class KernelFunction:
+    """A function of the kernels' file. Equal kernels have equal names."""
+
+    name: str
+    signature: str
+    text: str  # its definition
+
+
+def kernel(loop: For, expression: Callable[[Expr], str], plain: list[str], pad: str) -> list[str]:
+    """C lines of `loop`: the call, and `plain`, its ordinary C, for where there is no such assembly.
+
+    Raises CompilerBug for what cannot be printed as assembly.
+    """
+    return [GUARD, pad + _Kernel(loop).call_text(expression), "#else", *plain, "#endif"]
+
+
+def kernels_of(program: Program) -> Iterator[KernelFunction]:
+    """The functions that the program's kernels call."""
+    for s in walk(program.body):
+        if isinstance(s, For) and s.kernel:
+            yield _Kernel(s).function()
 
 
 @dataclass
@@ -55,21 +90,12 @@ class _Access:
 
 @dataclass(frozen=True)
 class _Operation:
-    text: str  # with {name} for operands
-    result: str | None  # a named value; None where an accumulator is changed in place
+    text: str  # with <name> for operands
+    result: str | None  # a named value; None where a sum is changed in place
     uses: tuple[str, ...]
 
 
 _Item = _Access | _Operation
-
-
-def kernel(loop: For, expression: Callable[[Expr], str], plain: list[str], pad: str) -> list[str]:
-    """C lines of `loop`: the block, and `plain`, its ordinary C, for where the block is not to be used.
-
-    Raises CompilerBug for what cannot be printed as assembly.
-    """
-    block = _Kernel(loop)
-    return [GUARD, *(pad + line for line in block.lines(expression)), "#else", *plain, "#endif"]
 
 
 class _Kernel:
@@ -81,37 +107,60 @@ class _Kernel:
         assert isinstance(loop.stop, Const)
         self.trips = -((int(loop.start.value) - int(loop.stop.value)) // loop.step)
         self.pointers: dict[object, _Pointer] = {}
-        self.accumulators: dict[str, Buffer] = {}
+        self.array: Buffer | None = None  # of sums, once a statement has told which
         self.values: dict[str, str] = {}  # named values, and the temporary each has
-        items = [self.item(s) for s in loop.body]
-        self.items = _paired(items)
-        self.temporaries = self.allocate()
+        self.items = _paired([self.item(s) for s in loop.body])
+        if self.sums.elements > MOST_SUMS:
+            raise self.refuse(f"a kernel of more than {MOST_SUMS} sums", loop.var)
+        if len(self.pointers) > MOST_POINTERS:
+            raise self.refuse(f"a kernel that walks more than {MOST_POINTERS} ways", loop.var)
+        self.temporaries: list[str] = self.allocate()
+        if self.room < 0:
+            raise self.refuse(f"a kernel that wants more than {REGISTERS} registers", loop.var)
 
     def refuse(self, what: str, node: object) -> CompilerBug:
         return CompilerBug(f"{what} cannot be printed as assembly: {node}")
+
+    @property
+    def sums(self) -> Buffer:
+        if self.array is None:
+            raise self.refuse("a kernel without sums", self.loop.var)
+        return self.array
+
+    @property
+    def room(self) -> int:
+        """Registers that are left."""
+        return REGISTERS - self.sums.elements - len(self.pointers) - len(self.temporaries)
 
     # ---- what the loop does
 
     def item(self, s: object) -> _Item:
         if isinstance(s, Let):
             value = s.value.value if isinstance(s.value, Cast) else s.value
-            if (isinstance(value, Load) and value.buffer.space != "register") or _is_array(value):
-                assert isinstance(value, Load)
+            if isinstance(value, Load):
                 return self.access(s.name, value)
             if isinstance(s.value, Call):
                 return self.call(s.value, s.name)
-        if isinstance(s, Store) and s.buffer.space == "register" and not s.buffer.shape:
-            self.accumulators[s.buffer.name] = s.buffer
+        if isinstance(s, Store):
+            sum_ = self.sum_of(s)
             value = s.value
             if isinstance(value, Call):
-                return self.call(value, None, s.buffer)
-            if isinstance(value, Binary) and value.op == "add" and value.left == Load(s.buffer, ()):
+                return self.call(value, sum_, s)
+            if isinstance(value, Binary) and value.op == "add" and value.left == Load(s.buffer, s.index):
                 product = value.right
                 if isinstance(product, Binary) and product.op == "mul":
                     left, right = self.operand(product.left), self.operand(product.right)
-                    acc = s.buffer.name
-                    return _Operation(f"mla {{{acc}}}, {{{left}}}, {{{right}}}, {{{acc}}}", None, (left, right))
+                    return _Operation(f"mla {sum_}, <{left}>, <{right}>, {sum_}", None, (left, right))
         raise self.refuse("a statement", s)
+
+    def sum_of(self, s: Store) -> str:
+        """The register of the sum that is stored."""
+        if s.buffer.space != "register" or s.buffer.dtype is not DType.I32 or self.array not in (None, s.buffer):
+            raise self.refuse("a store that is not to the one array of sums", s)
+        self.array = s.buffer
+        if len(s.index) != 1 or not isinstance(s.index[0], Const):
+            raise self.refuse("a sum that changes from one iteration to the next", s)
+        return f"r{FIRST_SUM + int(s.index[0].value)}"
 
     def access(self, name: str, node: Load) -> _Access:
         flat: Expr = Const(0)
@@ -127,8 +176,9 @@ class _Kernel:
             start = from_affine(terms, constant + advance * int(self.loop.start.value))
             step = advance * self.loop.step * width
             words = all(factor * width % 4 == 0 for factor in (*terms.values(), advance * self.loop.step))
-            taken = sum(p.buffer is node.buffer for p in self.pointers.values())
-            label = f"{node.buffer.name}_at" + (f"_{taken}" if taken else "")
+            space = {"const": "weights", "register": node.buffer.name}.get(node.buffer.space, "input")
+            taken = sum(p.name.startswith(space) for p in self.pointers.values())
+            label = space + (f"_{taken}" if taken else "")
             aligned = words and node.buffer.align >= 4
             self.pointers[key] = _Pointer(label, node.buffer, start, step, aligned, offset)
         lanes = node.lanes
@@ -138,27 +188,25 @@ class _Kernel:
         self.values[name] = name
         return _Access((name,), mnemonic, self.pointers[key], offset)
 
-    def call(self, node: Call, name: str | None, register: Buffer | None = None) -> _Operation:
+    def call(self, node: Call, result: str, into: Store | None = None) -> _Operation:
+        """The instruction of `node`, whose result is a new value, or goes `into` the sum in register `result`."""
         how = node.intrinsic.asm
         if how is None:
             raise self.refuse("an intrinsic without an instruction", node.intrinsic.name)
-        operands = []
-        for position, arg in enumerate(node.args):
-            if register is not None and position == how.accumulates:
-                if arg != Load(register, ()):
-                    raise self.refuse("an accumulation into another register", node)
-                operands.append(register.name)
-            else:
-                operands.append(self.operand(arg))
-        result = register.name if register is not None else name
-        assert result is not None
-        fields = {str(i): f"{{{operand}}}" for i, operand in enumerate(operands)}
         text = how.text
-        for key, operand in {**fields, "d": f"{{{result}}}"}.items():
-            text = text.replace(f"{{{key}}}", operand)
-        if name is not None:
-            self.values[name] = name
-        return _Operation(text, name, tuple(o for o in operands if o in self.values))
+        used = []
+        for position, arg in enumerate(node.args):
+            if into is not None and position == how.accumulates:
+                if arg != Load(into.buffer, into.index):
+                    raise self.refuse("an accumulation into another register", node)
+                text = text.replace(f"{{{position}}}", result)
+            else:
+                used.append(self.operand(arg))
+                text = text.replace(f"{{{position}}}", f"<{used[-1]}>")
+        if into is not None:
+            return _Operation(text.replace("{d}", result), None, tuple(used))
+        self.values[result] = result
+        return _Operation(text.replace("{d}", f"<{result}>"), result, tuple(used))
 
     def operand(self, node: Expr) -> str:
         if isinstance(node, Cast):
@@ -185,45 +233,62 @@ class _Kernel:
                 if not free:
                     free.append(f"t{len(everyone)}")
                     everyone.append(free[-1])
-                self.values[name] = free.pop()
+                self.values[name] = min(free)
+                free.remove(self.values[name])
                 if last.get(name, position) <= position:
                     free.append(self.values[name])
         return everyone
 
     # ---- text
 
-    def lines(self, expression: Callable[[Expr], str]) -> list[str]:
-        walking = next((p for p in self.pointers.values() if p.step), None)
-        if walking is None:
+    def walking(self) -> _Pointer:
+        """The pointer that tells when the loop is over."""
+        found = next((p for p in self.pointers.values() if p.step > 0), None)
+        if found is None:
             raise self.refuse("a loop that walks through no buffer", self.loop.var)
+        return found
+
+    def call_text(self, expression: Callable[[Expr], str]) -> str:
+        args = [self.sums.name]
+        args += [f"&{p.buffer.name}[{expression(p.start)}]" for p in self.pointers.values()]
+        if self.trips > 1:
+            p = self.walking()
+            end = simplify(Binary("add", p.start, Const(self.trips * p.step // p.buffer.element.bytes)))
+            args.append(f"&{p.buffer.name}[{expression(end)}]")
+        return f"{self.function().name}({', '.join(args)});"
+
+    def function(self) -> KernelFunction:
+        count = self.sums.elements
+        last = FIRST_SUM + count - 1
+        load, save = ("ldmia", "stmia") if count > 1 else ("ldr", "str")
+        some = f"<t0>, {{r{FIRST_SUM}-r{last}}}" if count > 1 else f"r{FIRST_SUM}, [<t0>]"
         body = self.instructions()
-        short = len(self.accumulators) + len(self.pointers) + len(self.temporaries) + 1 > REGISTERS
-        end = f"{walking.name}_end"
+        inputs = ['[all] "m"(sums)']
         if self.trips > 1:
-            compared = "t0" if short else end
-            body += [f"ldr {{t0}}, {{{end}}}"] if short else []
-            body += [f"cmp {{{walking.name}}}, {{{compared}}}", "bne 1b"]
-            body.insert(0, "1:")
-        text = [line.replace("{", "%[").replace("}", "]") for line in body]
-        lines = ["{"]
-        lines += [
-            f"    const {p.buffer.element.c} *{p.name} = &{p.buffer.name}[{expression(p.start)}];"
-            for p in self.pointers.values()
-        ]
-        if self.trips > 1:
-            far = self.trips * walking.step // walking.buffer.element.bytes
-            kind = walking.buffer.element.c
-            sign = "+" if far >= 0 else "-"
-            lines.append(f"    const {kind} *const {end} = {walking.name} {sign} {abs(far)};")
-        if self.temporaries:
-            lines.append(f"    uint32_t {', '.join(self.temporaries)};")
-        lines += ["    __asm__("]
+            compared = "<end>" if self.room else "<t0>"
+            fetched = [] if self.room else ["ldr <t0>, <end>"]
+            body = ["1:", *body, *fetched, f"cmp <{self.walking().name}>, {compared}", "bne 1b"]
+            inputs.append(f'[end] "{"r" if self.room else "m"}"(end)')
+        body = [f"{load} {some}", *body, "ldr <t0>, <all>", f"{save} {some}"]
+        text = [_OPERAND.sub(r"%[\1]", line) for line in body]
+        outputs = [f'[{p.name}] "+r"({p.name})' for p in self.pointers.values()]
+        outputs += ['[t0] "+&r"(t0)', *(f'[{name}] "=&r"({name})' for name in self.temporaries[1:])]
+        clobbers = [f'"r{register}"' for register in range(FIRST_SUM, last + 1)]
+        lines = ["    int32_t *t0 = sums;"]
+        if len(self.temporaries) > 1:
+            lines.append(f"    uint32_t {', '.join(self.temporaries[1:])};")
+        lines += ["    __asm__ volatile("]
         lines += [f'        "{line}\\n\\t"' for line in text[:-1]] + [f'        "{text[-1]}"']
-        outputs = [f'[{name}] "+r"({name})' for name in (*self.accumulators, *(p.name for p in self.pointers.values()))]
-        outputs += [f'[{name}] "=&r"({name})' for name in self.temporaries]
-        inputs = [f'[{end}] "{"m" if short else "r"}"({end})'] if self.trips > 1 else []
-        lines += _listed("        : ", outputs) + _listed("        : ", inputs) + ['        : "cc", "memory");', "}"]
-        return lines
+        lines += listed("        : ", outputs) + listed("        : ", inputs)
+        lines += listed("        : ", [*clobbers, '"cc"', '"memory");'])
+        params = ["int32_t *sums", *(f"const {p.buffer.element.c} *{p.name}" for p in self.pointers.values())]
+        if self.trips > 1:
+            params.append(f"const {self.walking().buffer.element.c} *end")
+        code = "\n".join(lines)
+        name = f"nn_kernel_{hashlib.sha256(code.encode()).hexdigest()[:6]}"
+        signature = f"void {name}({', '.join(params)})"
+        comment = f"/* {count} sums, {self.loop.kernel} steps of the loop at a time. */"
+        return KernelFunction(name, signature, f"{comment}\nKERNEL {signature}\n{{\n{code}\n}}")
 
     def instructions(self) -> list[str]:
         for p in self.pointers.values():
@@ -242,41 +307,37 @@ class _Kernel:
         for p in self.pointers.values():
             rest = p.first + p.step - p.at
             if rest:
-                result.append(f"{'add' if rest > 0 else 'sub'} {{{p.name}}}, {{{p.name}}}, #{abs(rest)}")
+                result.append(f"{'add' if rest > 0 else 'sub'} <{p.name}>, <{p.name}>, #{abs(rest)}")
         return result
 
     def named(self, text: str) -> str:
         for name, temporary in self.values.items():
-            text = text.replace(f"{{{name}}}", f"{{{temporary}}}")
+            text = text.replace(f"<{name}>", f"<{temporary}>")
         return text
 
     def load(self, item: _Access) -> str:
         p, offset = item.pointer, item.offset
         target = p.ahead.pop(0)
-        registers = ", ".join(f"{{{self.values[name]}}}" for name in item.names)
+        registers = ", ".join(f"<{self.values[name]}>" for name in item.names)
         pair = item.mnemonic == "ldrd"
         reach = 1020 if pair else 255
         delta = target - offset
         if p.stream and offset == p.at:
             p.at = target
-            return f"{item.mnemonic} {registers}, [{{{p.name}}}], #{delta}"
+            return f"{item.mnemonic} {registers}, [<{p.name}>], #{delta}"
         distance = offset - p.at
         if not -reach <= distance <= (1020 if pair else 4095) or (pair and distance % 4):
             raise self.refuse("an access too far from the pointer", item.names[0])
-        return f"{item.mnemonic} {registers}, [{{{p.name}}}" + (f", #{distance}]" if distance else "]")
+        return f"{item.mnemonic} {registers}, [<{p.name}>" + (f", #{distance}]" if distance else "]")
 
 
 def _written_out(loop: For) -> For:
-    """The iterations that the block takes at a time, in one body."""
+    """The iterations that the kernel takes at a time, in one body."""
     copies = [
         copy(loop.body, f"_{n}", {loop.var: Binary("add", Var(loop.var), Const(n * loop.step))})
         for n in range(loop.kernel)
     ]
     return replace(loop, step=loop.step * loop.kernel, body=tuple(s for one in copies for s in one))
-
-
-def _is_array(node: Expr) -> bool:
-    return isinstance(node, Load) and node.buffer.space == "register" and bool(node.buffer.shape)
 
 
 def _paired(items: list[_Item]) -> list[_Item]:
@@ -299,7 +360,7 @@ def _paired(items: list[_Item]) -> list[_Item]:
     return result
 
 
-def _listed(head: str, operands: list[str]) -> list[str]:
+def listed(head: str, operands: list[str]) -> list[str]:
     """Operands of one kind, as many to a line as fit."""
     lines, line = [], head.rstrip() if not operands else head
     for i, operand in enumerate(operands):

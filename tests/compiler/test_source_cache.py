@@ -68,7 +68,7 @@ def test_a_folder_that_cannot_be_written_costs_only_time(model: Path, monkeypatc
 def test_the_oldest_entries_go_first(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compile_model(model, M3)
     (first,) = entries(model)
-    monkeypatch.setattr(source_cache, "LIMIT_BYTES", first.stat().st_size + 10)
+    monkeypatch.setattr(source_cache, "LIMIT_BYTES", first.stat().st_size * 3 // 2)
     os.utime(first, (1, 1))
     model.write_bytes(classifier(seed=9).build())
     compile_model(model, M3)

@@ -84,14 +84,14 @@ LOW_BYTES = Intrinsic(
     asm=Asm("sxtb16 {d}, {0}"),
 )
 
-DIFFERENCE_HIGH = Intrinsic(
-    "nn_difference_high",
+DIFFERENCE = Intrinsic(
+    "nn_difference",
     (("a", I32), ("b", I32)),
     I32,
-    lambda a, b: wrapped(a.astype(np.int64) - b) >> 8,
-    """/* (a - b) / 256 with the difference modulo 2^32: what stands above the low 8 bits of a that b accounts for. */
-static inline int32_t nn_difference_high(int32_t a, int32_t b)
+    lambda a, b: wrapped(a.astype(np.int64) - b),
+    """/* a - b, modulo 2^32. */
+static inline int32_t nn_difference(int32_t a, int32_t b)
 {
-    return (int32_t)((uint32_t)a - (uint32_t)b) >> 8;
+    return (int32_t)((uint32_t)a - (uint32_t)b);
 }""",
 )

@@ -6,6 +6,8 @@ Formulas: gemmlowp `fixedpoint.h` (SaturatingRoundingDoublingHighMul, RoundingDi
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from harness.compiler.intrinsics.base import Intrinsic
@@ -140,6 +142,42 @@ static inline int32_t nn_rescale(int32_t acc, int32_t multiplier, int32_t shift,
     uses=(HIGH_MUL_SHORT, SHIFT_ADD),
 )
 
+HIGH_ADD = Intrinsic(
+    "nn_high_add",
+    (("x", I32), ("multiplier", I32), ("addend", I32)),
+    I32,
+    lambda x, multiplier, addend: addend + (x.astype(np.int64) * multiplier >> 32),
+    """/* addend + x * multiplier / 2^32, rounded down. */
+static inline int32_t nn_high_add(int32_t x, int32_t multiplier, int32_t addend)
+{
+#if defined(__ARM_FEATURE_DSP) && __ARM_FEATURE_DSP
+    int32_t result;
+    __asm__("smmla %0, %1, %2, %3" : "=r"(result) : "r"(x), "r"(multiplier), "r"(addend));
+    return result;
+#else
+    return addend + (int32_t)(((int64_t)x * multiplier) >> 32);
+#endif
+}""",
+)
+
+HIGH_ADD_ROUNDED = Intrinsic(
+    "nn_high_add_rounded",
+    (("x", I32), ("multiplier", I32), ("addend", I32)),
+    I32,
+    lambda x, multiplier, addend: addend + (x.astype(np.int64) * multiplier + (1 << 31) >> 32),
+    """/* addend + x * multiplier / 2^32, rounded to nearest, ties up. */
+static inline int32_t nn_high_add_rounded(int32_t x, int32_t multiplier, int32_t addend)
+{
+#if defined(__ARM_FEATURE_DSP) && __ARM_FEATURE_DSP
+    int32_t result;
+    __asm__("smmlar %0, %1, %2, %3" : "=r"(result) : "r"(x), "r"(multiplier), "r"(addend));
+    return result;
+#else
+    return addend + (int32_t)(((int64_t)x * multiplier + ((int64_t)1 << 31)) >> 32);
+#endif
+}""",
+)
+
 RESCALE_UP = Intrinsic(
     "nn_rescale_up",
     (("acc", I32), ("multiplier", I32), ("shift", I32), ("zero_point", I32)),
@@ -190,6 +228,30 @@ static inline int8_t nn_saturate_i8(int32_t value)
 #endif
 }""",
 )
+
+
+@cache
+def saturate_shifted(shift: int) -> Intrinsic:
+    """value >> shift as int8, clamped; shift 1 … 31. Where the core can, one instruction does both."""
+    name = f"nn_saturate_i8_asr_{shift}"
+    return Intrinsic(
+        name,
+        (("value", I32),),
+        I8,
+        lambda value: np.clip(value >> shift, -128, 127),
+        f"""/* value / 2^{shift}, rounded down, clamped to -128 .. 127. */
+static inline int8_t {name}(int32_t value)
+{{
+#if defined(__ARM_FEATURE_SAT)
+    int32_t result;
+    __asm__("ssat %0, #8, %1, asr #{shift}" : "=r"(result) : "r"(value));
+    return (int8_t)result;
+#else
+    return nn_saturate_i8(value >> {shift});
+#endif
+}}""",
+        uses=(SATURATE_I8,),
+    )
 
 
 def _clz(value: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from harness.compiler.intrinsics.dsp import DIFFERENCE_HIGH, LOW_BYTES, SMLAD, SXTB16, SXTB16_ROR8
+from harness.compiler.intrinsics.dsp import DIFFERENCE, LOW_BYTES, SMLAD, SXTB16, SXTB16_ROR8, wrapped
 from harness.compiler.intrinsics.lanes import I8X4, I16X2
 from harness.compiler.loops import (
     Alloc,
@@ -37,8 +37,6 @@ from harness.compiler.loops import (
     Stmt,
     Store,
     Var,
-    accumulate,
-    call,
     cast,
     load,
     minimum,
@@ -49,7 +47,8 @@ from harness.compiler.lowering.contraction import Arithmetic, Contraction
 from harness.compiler.schedule import unroll
 from harness.compiler.schedules.blocking import Blocking, Plan, all_within, both, steps, within
 from harness.compiler.schedules.common import tidy
-from harness.compiler.schedules.rescale import Scaling, folded_bias, largest_sum, short_form, table
+from harness.compiler.schedules.rescale import Scaling, largest_sum, short_form, table
+from harness.compiler.simplify import simplify
 from harness.dtypes import DType
 
 WRITTEN_OUT = 32  # a window of so few values is copied without loops
@@ -108,10 +107,11 @@ class _Writer:
         self.p = plan.blocking.pixels
         self.c = plan.blocking.channels
         padded = plan.groups * self.c
-        bias = np.zeros(padded, np.int32)
-        bias[: self.channels] = folded_bias(self.arithmetic, _flat(s))
-        self.bias = table(f"{program.name}_bias", bias)
-        self.scaling = Scaling.of(program.name, self.arithmetic, self.channels, padded)
+        self.scaling = Scaling.of(program.name, self.arithmetic, _flat(s), padded, pairs=plan.blocking.pairs)
+        starts = self.scaling.starts.copy()
+        if plan.blocking.pairs:  # a sum of pairs is the lower sum and, above it, the upper one
+            starts[1::2] += starts[::2]
+        self.bias = table(f"{program.name}_bias", wrapped(starts).astype(np.int32))
         self.patch = self.patch_buffer()
         self.weights = self.packed()
 
@@ -173,11 +173,7 @@ class _Writer:
         zeros: Block = ()
         if self.patch is not None and self.plan.depth > self.spec.weights[0].size:
             zeros = self.filling()
-        tables = tuple(
-            b
-            for b in (self.x, self.bias, self.scaling.multiplier, self.scaling.shift, self.weights)
-            if b.space == "const"
-        )
+        tables = tuple(b for b in (self.x, self.bias, *self.scaling.tables, self.weights) if b.space == "const")
         inputs = (self.x,) if self.x.space == "input" else ()
         made = Program(self.original.name, (*inputs, self.y, *tables), _inside(block, zeros), self.original.origin)
         return tidy(made)
@@ -259,17 +255,17 @@ class _Writer:
         assert self.patch is not None
         i = Var(f"i_{q}")
         if self.words:
-            word = Let(f"word_{q}", Load(self.x, index(i), I8X4))
+            word = Let(f"word_{q}", Load(self.x, index(i * 4), I8X4))
             if not self.plan.blocking.pairs:
-                moved: Block = (Store(self.patch, (Const(q), position + i), word.var),)
+                moved: Block = (Store(self.patch, (Const(q), position + i * 4), word.var),)
             else:
-                row = (Binary("shr", position + i, Const(1)), Const(q), Const(0))
+                row = (simplify(Binary("shr", position, Const(1))) + i * 2, Const(q), Const(0))
                 next_row = (row[0] + 1, Const(q), Const(0))
                 moved = (
                     Store(self.patch, row, Call(SXTB16, (word.var,))),
                     Store(self.patch, next_row, Call(SXTB16_ROR8, (word.var,))),
                 )
-            return (For(i.name, Const(0), Const(length), (word, *moved), 4),)
+            return (serial(i.name, 0, length // 4, word, *moved),)
         value = cast(Load(self.x, index(i)), self.patch.element)
         return (serial(i.name, 0, length, self.put(q, position + i, value)),)
 
@@ -279,22 +275,22 @@ class _Writer:
         value = Const(self.arithmetic.input_zero_point, self.patch.element)
         return (serial(i.name, 0, length, self.put(q, position + i, value)),)
 
+    def sum_of(self, q: int, c: int) -> tuple[Const]:
+        """Where the sum of pixel q and channel c of a block stands."""
+        return (Const(q * self.c + c),)
+
     def group(self, pixel: Var) -> Block:
         g = Var("g")
-        sums = [[Buffer(f"acc_{q}_{c}", DType.I32, (), "register") for c in range(self.c)] for q in range(self.p)]
-        result: list[Stmt] = []
-        biases = [Let(f"bias_{c}", load(self.bias, g * self.c + c)) for c in range(self.c)]
-        result += biases
-        for row in sums:
-            for c, acc in enumerate(row):
-                start = biases[c - 1] if self.plan.blocking.pairs and c % 2 else biases[c]
-                result += [Alloc(acc), store(acc, value=start.var)]
+        sums = Buffer("sums", DType.I32, (self.p * self.c,), "register")
+        starts = [Let(f"start_{c}", load(self.bias, g * self.c + c)) for c in range(self.c)]
+        result: list[Stmt] = [Alloc(sums), *starts]
+        result += [Store(sums, self.sum_of(q, c), start.var) for q in range(self.p) for c, start in enumerate(starts)]
         result += self.kernel(pixel, sums)
         for c in range(self.c):
-            result += self.finish(pixel, c, biases, sums)
+            result += self.finish(pixel, c, sums)
         return tuple(result)
 
-    def kernel(self, pixel: Var, sums: list[list[Buffer]]) -> Block:
+    def kernel(self, pixel: Var, sums: Buffer) -> Block:
         k = Var("k")
         body = self.pairsteps(k, sums) if self.plan.blocking.pairs else self.scalarsteps(pixel, k, sums)
         count = self.plan.depth // 2 if self.plan.blocking.pairs else self.plan.depth
@@ -304,7 +300,7 @@ class _Writer:
             return (replace(loop, kernel=factor),)
         return unroll((loop,), "k", factor) if count > factor > 1 else (loop,)
 
-    def pairsteps(self, k: Var, sums: list[list[Buffer]]) -> Block:
+    def pairsteps(self, k: Var, sums: Buffer) -> Block:
         assert self.patch is not None
         g = Var("g")
         xs = []
@@ -313,21 +309,23 @@ class _Writer:
             xs.append(Let(f"x_{q}", Load(self.patch, at, I16X2)))
         body: list[Stmt] = list(xs)
         words = [Let(f"w_{i}", Load(self.weights, (g, k, Const(i), Const(0)), I16X2)) for i in range(self.c // 2)]
-        at_once = 2 if self.p == 1 else 1  # two words by one load, where registers are left for both
+        at_once = 2  # two words by one load
         for pair, word in enumerate(words):
             if pair % at_once == 0:
                 body += words[pair : pair + at_once]
             lower = Let(f"low_{pair}", Call(LOW_BYTES, (word.var,)))
-            body += self.multiplied(xs, word, [row[2 * pair + 1] for row in sums])
-            body += [lower, *self.multiplied(xs, lower, [row[2 * pair] for row in sums])]
+            body += self.multiplied(xs, word, sums, 2 * pair + 1)
+            body += [lower, *self.multiplied(xs, lower, sums, 2 * pair)]
         return tuple(body)
 
-    def multiplied(self, xs: Sequence[Let], factor: Let, sums: Sequence[Buffer]) -> Block:
+    def multiplied(self, xs: Sequence[Let], factor: Let, sums: Buffer, c: int) -> Block:
+        """Every pixel's pair times that of channel c."""
+        places = [self.sum_of(q, c) for q in range(self.p)]
         return tuple(
-            Store(acc, (), Call(SMLAD, (x.var, factor.var, Load(acc, ())))) for x, acc in zip(xs, sums, strict=True)
+            Store(sums, at, Call(SMLAD, (x.var, factor.var, Load(sums, at)))) for x, at in zip(xs, places, strict=True)
         )
 
-    def scalarsteps(self, pixel: Var, k: Var, sums: list[list[Buffer]]) -> Block:
+    def scalarsteps(self, pixel: Var, k: Var, sums: Buffer) -> Block:
         g = Var("g")
         ws = [Let(f"w_{c}", cast(load(self.weights, g, k, c), DType.I32)) for c in range(self.c)]
         xs = []
@@ -341,21 +339,24 @@ class _Writer:
             body.append(one)
             for i, other in enumerate(kept):
                 q, c = (j, i) if passing is xs else (i, j)
-                body.append(accumulate(sums[q][c], one.var * other.var))
+                at = self.sum_of(q, c)
+                body.append(Store(sums, at, Load(sums, at) + one.var * other.var))
         return tuple(body)
 
-    def finish(self, pixel: Var, c: int, biases: Sequence[Let], sums: list[list[Buffer]]) -> Block:
+    def finish(self, pixel: Var, c: int, sums: Buffer) -> Block:
         """Scales, clamps and stores channel c of every pixel of the block."""
         channel = Var("g") * self.c + c
-        lets = self.scaling.lets(channel, f"_{c}")
+        kind = c % 2 if self.plan.blocking.pairs else 0
+        lets = self.scaling.lets(channel, f"_{c}", kind)
         statements: list[Stmt] = list(lets)
         for q in range(self.p):
-            total: Expr = load(sums[q][c])
-            if self.plan.blocking.pairs and c % 2:
-                total = call(DIFFERENCE_HIGH, total, load(sums[q][c - 1])) + biases[c].var
+            total: Expr = Load(sums, self.sum_of(q, c))
+            if kind:
+                total = Call(DIFFERENCE, (total, Load(sums, self.sum_of(q, c - 1))))
+            named, value = self.scaling.output(f"sum_{q}_{c}", total, lets, kind)
             at = pixel + q
             index = (at, channel) if self.flat else (Var("n"), Var("oy"), at, channel)
-            statements.append(store(self.y, *index, value=self.scaling.output(total, lets)))
+            statements += [*named, store(self.y, *index, value=value)]
         if self.channels % self.c and c >= self.channels % self.c:
             return (If(channel < self.channels, tuple(statements)),)
         return tuple(statements)

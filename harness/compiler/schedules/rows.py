@@ -15,6 +15,7 @@ counts as its zero point, so that one bias is right for all. Where the outputs s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,7 +46,7 @@ from harness.compiler.lowering.building import parallel, serial
 from harness.compiler.lowering.contraction import Depthwise
 from harness.compiler.lowering.window import Window
 from harness.compiler.schedules.common import tidy
-from harness.compiler.schedules.rescale import Scaling, folded_bias, short_form, table
+from harness.compiler.schedules.rescale import Scaling, short_form, table
 from harness.dtypes import DType
 
 I32 = DType.I32
@@ -90,8 +91,8 @@ class _Writer:
         kernel = spec.weights.transpose(2, 1, 0) if down else spec.weights.transpose(2, 0, 1)
         self.weights = table(f"{program.name}_weights", np.ascontiguousarray(kernel))
         flat = kernel.reshape(self.channels, -1)
-        self.bias = table(f"{program.name}_bias", folded_bias(spec.arithmetic, flat).astype(np.int32))
-        self.scaling = Scaling.of(program.name, spec.arithmetic, self.channels, self.channels)
+        self.scaling = Scaling.of(program.name, spec.arithmetic, flat, self.channels)
+        self.bias = table(f"{program.name}_bias", self.scaling.starts.astype(np.int32))
         # Input positions under a block, counted from where its first tap reads.
         a = self.along
         reads = {i * a.stride + k * a.dilation for i in range(self.outputs) for k in range(a.kernel)}
@@ -116,7 +117,7 @@ class _Writer:
         bounds: Block = (Let("k_first", first), Let("k_stop", stop)) if self.across.padded else ()
         over = parallel("across", self.across.out, *bounds, parallel("c", self.channels, *channel))
         body: Block = (parallel("n", self.spec.batch, over),)
-        tables = (self.x, self.bias, self.scaling.multiplier, self.scaling.shift, self.weights)
+        tables = (self.x, self.bias, *self.scaling.tables, self.weights)
         inputs = (self.x,) if self.x.space == "input" else ()
         constants = tuple(b for b in tables if b.space == "const")
         return tidy(Program(self.original.name, (*inputs, self.y, *constants), body, self.spec))
@@ -146,7 +147,7 @@ class _Writer:
 
     # ---- the blocks of a row
 
-    def blocks(self, total: Buffer, lets: tuple[Let, Let]) -> Block:
+    def blocks(self, total: Buffer, lets: Sequence[Let]) -> Block:
         out, n = self.along.out, self.outputs
         if out == n:
             return self.block(Const(0), total, lets)
@@ -154,14 +155,15 @@ class _Writer:
         body = (at, *self.block(at.var, total, lets))
         return (For("block", Const(0), Const(-(-out // n) * n), body, n, parallel=True),)
 
-    def block(self, at: Expr, total: Buffer, lets: tuple[Let, Let]) -> Block:
+    def block(self, at: Expr, total: Buffer, lets: Sequence[Let]) -> Block:
         sums = [Buffer(f"acc_{i}", I32, (), "register") for i in range(self.outputs)]
         result: list[Stmt] = []
         for acc in sums:
             result += [Alloc(acc), store(acc, value=load(total))]
         result.append(self.taps(at, sums))
         for i, acc in enumerate(sums):
-            result.append(store(self.y, *self.place(at + i), value=self.scaling.output(load(acc), lets)))
+            named, value = self.scaling.output(f"sum_{i}", load(acc), lets)
+            result += [*named, store(self.y, *self.place(at + i), value=value)]
         return tuple(result)
 
     def taps(self, at: Expr, sums: list[Buffer]) -> Stmt:

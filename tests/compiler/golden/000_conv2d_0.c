@@ -7,6 +7,7 @@
  */
 #include "layers.h"
 #include "../nn_math.h"
+#include "../nn_kernels.h"
 #include "../weights.h"
 
 void conv2d_0(const int8_t *restrict input, int8_t *restrict output)
@@ -171,122 +172,67 @@ void conv2d_0(const int8_t *restrict input, int8_t *restrict output)
             }
         }
         for (int32_t g = 0; g < 2; g++) {
-            const int32_t bias_0 = conv2d_0_bias[g * 2];
-            const int32_t bias_1 = conv2d_0_bias[g * 2 + 1];
-            int32_t acc_0_0 = bias_0;
-            int32_t acc_0_1 = bias_1;
-            int32_t acc_1_0 = bias_0;
-            int32_t acc_1_1 = bias_1;
-            int32_t acc_2_0 = bias_0;
-            int32_t acc_2_1 = bias_1;
-            int32_t acc_3_0 = bias_0;
-            int32_t acc_3_1 = bias_1;
-#if defined(__thumb2__) && defined(__OPTIMIZE__)
-            {
-                const int8_t *conv2d_0_weights_at = &conv2d_0_weights[g * 56];
-                const int8_t *patch_at = &patch[0];
-                const int8_t *const conv2d_0_weights_at_end = conv2d_0_weights_at + 56;
-                uint32_t t0, t1, t2;
-                __asm__(
-                    "1:\n\t"
-                    "ldrsb %[t0], [%[conv2d_0_weights_at]], #1\n\t"
-                    "ldrsb %[t1], [%[conv2d_0_weights_at]], #1\n\t"
-                    "ldrsb %[t2], [%[patch_at]]\n\t"
-                    "mla %[acc_0_0], %[t2], %[t0], %[acc_0_0]\n\t"
-                    "mla %[acc_0_1], %[t2], %[t1], %[acc_0_1]\n\t"
-                    "ldrsb %[t2], [%[patch_at], #28]\n\t"
-                    "mla %[acc_1_0], %[t2], %[t0], %[acc_1_0]\n\t"
-                    "mla %[acc_1_1], %[t2], %[t1], %[acc_1_1]\n\t"
-                    "ldrsb %[t2], [%[patch_at], #56]\n\t"
-                    "mla %[acc_2_0], %[t2], %[t0], %[acc_2_0]\n\t"
-                    "mla %[acc_2_1], %[t2], %[t1], %[acc_2_1]\n\t"
-                    "ldrsb %[t2], [%[patch_at], #84]\n\t"
-                    "mla %[acc_3_0], %[t2], %[t0], %[acc_3_0]\n\t"
-                    "mla %[acc_3_1], %[t2], %[t1], %[acc_3_1]\n\t"
-                    "ldrsb %[t1], [%[conv2d_0_weights_at]], #1\n\t"
-                    "ldrsb %[t2], [%[conv2d_0_weights_at]], #1\n\t"
-                    "ldrsb %[t0], [%[patch_at], #1]\n\t"
-                    "mla %[acc_0_0], %[t0], %[t1], %[acc_0_0]\n\t"
-                    "mla %[acc_0_1], %[t0], %[t2], %[acc_0_1]\n\t"
-                    "ldrsb %[t0], [%[patch_at], #29]\n\t"
-                    "mla %[acc_1_0], %[t0], %[t1], %[acc_1_0]\n\t"
-                    "mla %[acc_1_1], %[t0], %[t2], %[acc_1_1]\n\t"
-                    "ldrsb %[t0], [%[patch_at], #57]\n\t"
-                    "mla %[acc_2_0], %[t0], %[t1], %[acc_2_0]\n\t"
-                    "mla %[acc_2_1], %[t0], %[t2], %[acc_2_1]\n\t"
-                    "ldrsb %[t0], [%[patch_at], #85]\n\t"
-                    "mla %[acc_3_0], %[t0], %[t1], %[acc_3_0]\n\t"
-                    "mla %[acc_3_1], %[t0], %[t2], %[acc_3_1]\n\t"
-                    "ldrsb %[t2], [%[conv2d_0_weights_at]], #1\n\t"
-                    "ldrsb %[t0], [%[conv2d_0_weights_at]], #1\n\t"
-                    "ldrsb %[t1], [%[patch_at], #2]\n\t"
-                    "mla %[acc_0_0], %[t1], %[t2], %[acc_0_0]\n\t"
-                    "mla %[acc_0_1], %[t1], %[t0], %[acc_0_1]\n\t"
-                    "ldrsb %[t1], [%[patch_at], #30]\n\t"
-                    "mla %[acc_1_0], %[t1], %[t2], %[acc_1_0]\n\t"
-                    "mla %[acc_1_1], %[t1], %[t0], %[acc_1_1]\n\t"
-                    "ldrsb %[t1], [%[patch_at], #58]\n\t"
-                    "mla %[acc_2_0], %[t1], %[t2], %[acc_2_0]\n\t"
-                    "mla %[acc_2_1], %[t1], %[t0], %[acc_2_1]\n\t"
-                    "ldrsb %[t1], [%[patch_at], #86]\n\t"
-                    "mla %[acc_3_0], %[t1], %[t2], %[acc_3_0]\n\t"
-                    "mla %[acc_3_1], %[t1], %[t0], %[acc_3_1]\n\t"
-                    "ldrsb %[t0], [%[conv2d_0_weights_at]], #1\n\t"
-                    "ldrsb %[t1], [%[conv2d_0_weights_at]], #1\n\t"
-                    "ldrsb %[t2], [%[patch_at], #3]\n\t"
-                    "mla %[acc_0_0], %[t2], %[t0], %[acc_0_0]\n\t"
-                    "mla %[acc_0_1], %[t2], %[t1], %[acc_0_1]\n\t"
-                    "ldrsb %[t2], [%[patch_at], #31]\n\t"
-                    "mla %[acc_1_0], %[t2], %[t0], %[acc_1_0]\n\t"
-                    "mla %[acc_1_1], %[t2], %[t1], %[acc_1_1]\n\t"
-                    "ldrsb %[t2], [%[patch_at], #59]\n\t"
-                    "mla %[acc_2_0], %[t2], %[t0], %[acc_2_0]\n\t"
-                    "mla %[acc_2_1], %[t2], %[t1], %[acc_2_1]\n\t"
-                    "ldrsb %[t2], [%[patch_at], #87]\n\t"
-                    "mla %[acc_3_0], %[t2], %[t0], %[acc_3_0]\n\t"
-                    "mla %[acc_3_1], %[t2], %[t1], %[acc_3_1]\n\t"
-                    "add %[patch_at], %[patch_at], #4\n\t"
-                    "ldr %[t0], %[conv2d_0_weights_at_end]\n\t"
-                    "cmp %[conv2d_0_weights_at], %[t0]\n\t"
-                    "bne 1b"
-                    : [acc_0_0] "+r"(acc_0_0), [acc_0_1] "+r"(acc_0_1), [acc_1_0] "+r"(acc_1_0),
-                      [acc_1_1] "+r"(acc_1_1), [acc_2_0] "+r"(acc_2_0), [acc_2_1] "+r"(acc_2_1),
-                      [acc_3_0] "+r"(acc_3_0), [acc_3_1] "+r"(acc_3_1),
-                      [conv2d_0_weights_at] "+r"(conv2d_0_weights_at), [patch_at] "+r"(patch_at),
-                      [t0] "=&r"(t0), [t1] "=&r"(t1), [t2] "=&r"(t2)
-                    : [conv2d_0_weights_at_end] "m"(conv2d_0_weights_at_end)
-                    : "cc", "memory");
-            }
+            int32_t sums[8];
+            const int32_t start_0 = conv2d_0_bias[g * 2];
+            const int32_t start_1 = conv2d_0_bias[g * 2 + 1];
+            sums[0] = start_0;
+            sums[1] = start_1;
+            sums[2] = start_0;
+            sums[3] = start_1;
+            sums[4] = start_0;
+            sums[5] = start_1;
+            sums[6] = start_0;
+            sums[7] = start_1;
+#if defined(__thumb2__)
+            nn_kernel_5668fa(sums, &conv2d_0_weights[g * 56], &patch[0], &conv2d_0_weights[g * 56 + 56]);
 #else
             for (int32_t k = 0; k < 28; k++) {
                 const int32_t w_0 = conv2d_0_weights[g * 56 + k * 2];
                 const int32_t w_1 = conv2d_0_weights[g * 56 + k * 2 + 1];
                 const int32_t x_0 = patch[k];
-                acc_0_0 += x_0 * w_0;
-                acc_0_1 += x_0 * w_1;
+                sums[0] += x_0 * w_0;
+                sums[1] += x_0 * w_1;
                 const int32_t x_1 = patch[k + 28];
-                acc_1_0 += x_1 * w_0;
-                acc_1_1 += x_1 * w_1;
+                sums[2] += x_1 * w_0;
+                sums[3] += x_1 * w_1;
                 const int32_t x_2 = patch[k + 56];
-                acc_2_0 += x_2 * w_0;
-                acc_2_1 += x_2 * w_1;
+                sums[4] += x_2 * w_0;
+                sums[5] += x_2 * w_1;
                 const int32_t x_3 = patch[k + 84];
-                acc_3_0 += x_3 * w_0;
-                acc_3_1 += x_3 * w_1;
+                sums[6] += x_3 * w_0;
+                sums[7] += x_3 * w_1;
             }
 #endif
-            const int32_t multiplier_0 = conv2d_0_multiplier[g * 2];
             const int32_t shift_0 = conv2d_0_shift[g * 2];
-            output[oy * 16 + g * 2] = nn_saturate_i8(nn_rescale(acc_0_0, multiplier_0, shift_0, -17));
-            output[oy * 16 + g * 2 + 4] = nn_saturate_i8(nn_rescale(acc_1_0, multiplier_0, shift_0, -17));
-            output[oy * 16 + g * 2 + 8] = nn_saturate_i8(nn_rescale(acc_2_0, multiplier_0, shift_0, -17));
-            output[oy * 16 + g * 2 + 12] = nn_saturate_i8(nn_rescale(acc_3_0, multiplier_0, shift_0, -17));
-            const int32_t multiplier_1 = conv2d_0_multiplier[g * 2 + 1];
+            const int32_t addend_0 = 0 - (1 << (shift_0 - 1)) * 33;
+            const int32_t multiplier_0 = conv2d_0_multiplier[g * 2];
+            const int32_t sum_0_0 = sums[0] + sums[0];
+            output[oy * 16 + g * 2] =
+                nn_saturate_i8(nn_high_add_rounded(sum_0_0, multiplier_0, addend_0 + (sum_0_0 >> 31)) >> shift_0);
+            const int32_t sum_1_0 = sums[2] + sums[2];
+            output[oy * 16 + g * 2 + 4] =
+                nn_saturate_i8(nn_high_add_rounded(sum_1_0, multiplier_0, addend_0 + (sum_1_0 >> 31)) >> shift_0);
+            const int32_t sum_2_0 = sums[4] + sums[4];
+            output[oy * 16 + g * 2 + 8] =
+                nn_saturate_i8(nn_high_add_rounded(sum_2_0, multiplier_0, addend_0 + (sum_2_0 >> 31)) >> shift_0);
+            const int32_t sum_3_0 = sums[6] + sums[6];
+            output[oy * 16 + g * 2 + 12] =
+                nn_saturate_i8(nn_high_add_rounded(sum_3_0, multiplier_0, addend_0 + (sum_3_0 >> 31)) >> shift_0);
             const int32_t shift_1 = conv2d_0_shift[g * 2 + 1];
-            output[oy * 16 + g * 2 + 1] = nn_saturate_i8(nn_rescale(acc_0_1, multiplier_1, shift_1, -17));
-            output[oy * 16 + g * 2 + 5] = nn_saturate_i8(nn_rescale(acc_1_1, multiplier_1, shift_1, -17));
-            output[oy * 16 + g * 2 + 9] = nn_saturate_i8(nn_rescale(acc_2_1, multiplier_1, shift_1, -17));
-            output[oy * 16 + g * 2 + 13] = nn_saturate_i8(nn_rescale(acc_3_1, multiplier_1, shift_1, -17));
+            const int32_t addend_1 = 0 - (1 << (shift_1 - 1)) * 33;
+            const int32_t multiplier_1 = conv2d_0_multiplier[g * 2 + 1];
+            const int32_t sum_0_1 = sums[1] + sums[1];
+            output[oy * 16 + g * 2 + 1] =
+                nn_saturate_i8(nn_high_add_rounded(sum_0_1, multiplier_1, addend_1 + (sum_0_1 >> 31)) >> shift_1);
+            const int32_t sum_1_1 = sums[3] + sums[3];
+            output[oy * 16 + g * 2 + 5] =
+                nn_saturate_i8(nn_high_add_rounded(sum_1_1, multiplier_1, addend_1 + (sum_1_1 >> 31)) >> shift_1);
+            const int32_t sum_2_1 = sums[5] + sums[5];
+            output[oy * 16 + g * 2 + 9] =
+                nn_saturate_i8(nn_high_add_rounded(sum_2_1, multiplier_1, addend_1 + (sum_2_1 >> 31)) >> shift_1);
+            const int32_t sum_3_1 = sums[7] + sums[7];
+            output[oy * 16 + g * 2 + 13] =
+                nn_saturate_i8(nn_high_add_rounded(sum_3_1, multiplier_1, addend_1 + (sum_3_1 >> 31)) >> shift_1);
         }
     }
 }

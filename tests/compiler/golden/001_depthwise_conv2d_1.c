@@ -27,8 +27,9 @@ void depthwise_conv2d_1(const int8_t *restrict input, int8_t *restrict output)
                     outside += depthwise_conv2d_1_weights[c * 9 + k * 3 + j] * -17;
                 }
             }
-            const int32_t multiplier_c = depthwise_conv2d_1_multiplier[c];
             const int32_t shift_c = depthwise_conv2d_1_shift[c];
+            const int32_t addend_c = (1 << (shift_c - 1)) * 71;
+            const int32_t multiplier_c = depthwise_conv2d_1_multiplier[c];
             int32_t acc_0 = outside;
             int32_t acc_1 = outside;
             int32_t acc_2 = outside;
@@ -54,10 +55,18 @@ void depthwise_conv2d_1(const int8_t *restrict input, int8_t *restrict output)
                 acc_3 += x_4 * w_1;
                 acc_3 += 0 - w_2 * 17;
             }
-            output[across * 16 + c] = nn_saturate_i8(nn_rescale(acc_0, multiplier_c, shift_c, 35));
-            output[across * 16 + c + 4] = nn_saturate_i8(nn_rescale(acc_1, multiplier_c, shift_c, 35));
-            output[across * 16 + c + 8] = nn_saturate_i8(nn_rescale(acc_2, multiplier_c, shift_c, 35));
-            output[across * 16 + c + 12] = nn_saturate_i8(nn_rescale(acc_3, multiplier_c, shift_c, 35));
+            const int32_t sum_0 = acc_0 + acc_0;
+            output[across * 16 + c] =
+                nn_saturate_i8(nn_high_add_rounded(sum_0, multiplier_c, addend_c + (sum_0 >> 31)) >> shift_c);
+            const int32_t sum_1 = acc_1 + acc_1;
+            output[across * 16 + c + 4] =
+                nn_saturate_i8(nn_high_add_rounded(sum_1, multiplier_c, addend_c + (sum_1 >> 31)) >> shift_c);
+            const int32_t sum_2 = acc_2 + acc_2;
+            output[across * 16 + c + 8] =
+                nn_saturate_i8(nn_high_add_rounded(sum_2, multiplier_c, addend_c + (sum_2 >> 31)) >> shift_c);
+            const int32_t sum_3 = acc_3 + acc_3;
+            output[across * 16 + c + 12] =
+                nn_saturate_i8(nn_high_add_rounded(sum_3, multiplier_c, addend_c + (sum_3 >> 31)) >> shift_c);
         }
     }
 }
