@@ -82,20 +82,20 @@ def build(
     source: CSource,
     board: Board,
     *,
-    optimize: str = "-O2",
+    level: str = "-O2",
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> Firmware:
     """Firmware of `source` for `board`, from the cache where the same was built before.
 
-    `optimize` is for the model; the stub is always built for size. Raises DoesNotFit with the numbers, ToolMissing
-    without a compiler, ToolFailed with the compiler's words when it refuses a file.
+    `level` is how far gcc optimises the model; the stub is always built for size. Raises DoesNotFit with the numbers,
+    ToolMissing without a compiler, ToolFailed with the compiler's words when it refuses a file.
     """
     _check_fit(source, board)
     gcc = compiler(board)
     store = Store(cache)
     files = _sources(source, board)
-    units = list(_units(files, source, board, gcc, optimize))
+    units = list(_units(files, source, board, gcc, level))
     key = digest([gcc.version, board.model_dump_json(), *(unit.key for unit in units), *_link_flags(board)])
     firmware = _find(store, key, source, board)
     if firmware is not None:
@@ -192,7 +192,7 @@ def _render(template: str, **values: object) -> str:
     return environment.get_template(template).render(**values)
 
 
-def _units(files: Mapping[str, str], source: CSource, board: Board, gcc: Gcc, optimize: str) -> Iterator[_Unit]:
+def _units(files: Mapping[str, str], source: CSource, board: Board, gcc: Gcc, level: str) -> Iterator[_Unit]:
     """The files to compile. An object is named after all it can depend on, headers included."""
     host = board.cpu.architecture == "host"
     machine = (*board.cpu.flags, *(_SANITIZERS if host else _EMBEDDED))
@@ -207,7 +207,7 @@ def _units(files: Mapping[str, str], source: CSource, board: Board, gcc: Gcc, op
         flags: tuple[str, ...] = (*machine, *_COMMON)
         headers = stub_headers
         if path in source.files:
-            flags += (*_WARNINGS, optimize, "-I.", f"-I{STUB}")
+            flags += (*_WARNINGS, level, "-I.", f"-I{STUB}")
             headers = [*model_headers, files[f"{STUB}/harness_log.h"]]
         elif path == f"{STUB}/model_glue.c":
             flags += (*_WARNINGS, "-Os", "-I.", *stub_folders)

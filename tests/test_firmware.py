@@ -124,7 +124,7 @@ def test_the_same_source_gives_the_same_bytes_anywhere(tmp_path: Path, firmware:
 
 
 def test_the_model_is_optimised_as_asked(shared_cache: Path, firmware: Firmware) -> None:
-    plain = build(sample_model.sample(), load_board(M3), optimize="-O0", cache=shared_cache)
+    plain = build(sample_model.sample(), load_board(M3), level="-O0", cache=shared_cache)
     assert plain.build_id != firmware.build_id
     assert "-O0" in _producer(plain, "layers/001_double_1.c")
     assert "-Os" in _producer(plain, "rpc_server.c")

@@ -22,6 +22,7 @@ from harness.report.text import printable_lines
 
 SIGNALLED = 128  # plus the signal's number: how shells give the status of a program that a signal ended
 INTERRUPTED = SIGNALLED + 2
+OBJECTIVE = click.Choice(["speed", "balanced", "size", "ram"])
 _WIDTH = 120  # characters, where the output is no terminal
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from harness.cli.output import Output, common
+from harness.cli.output import OBJECTIVE, Output, common
 
 DEFAULT_BOARD = "qemu_cortex_m3"
 _PATH = click.Path(path_type=Path)
-_LEVEL = click.Choice(["-O0", "-O1", "-O2", "-O3", "-Os", "-Og"])
+_LEVEL = click.Choice(["0", "1", "2", "3", "s", "g"])
 
 
 @click.command()
@@ -30,23 +30,37 @@ _LEVEL = click.Choice(["-O0", "-O1", "-O2", "-O3", "-Os", "-Og"])
 @click.option("--isolated", is_flag=True, help="Give every layer the inputs it should get.")
 @click.option("--artifacts", type=_PATH, metavar="DIR", help="Put sources, firmware.elf, UART log, transcript there.")
 @click.option(
-    "--optimize", type=_LEVEL, default="-O2", show_default=True, metavar="FLAG", help="How gcc optimises the model's C."
+    "--optimize", type=OBJECTIVE, default="balanced", show_default=True, help="What to choose the schedules for."
+)
+@click.option(
+    "-O", "level", type=_LEVEL, default="2", show_default=True, metavar="LEVEL", help="How gcc optimises the model's C."
 )
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), metavar="S", help="Seconds that a layer may take.")
 @common
-def verify(out: Output, model: Path, board: str, board_url: str | None, **options: Any) -> int:
+def verify(
+    out: Output, model: Path, board: str, board_url: str | None, optimize: str, level: str, **options: Any
+) -> int:
     """Run MODEL on a board and compare every layer with a reference interpreter.
 
     Exit status: 0 match, 1 mismatch, 2 usage or bad input, 3 crash or lockup on the target, 4 timeout, 5
     infrastructure. A run that fails keeps its artefacts, also without --artifacts.
     """
+    from harness.compiler.choose import Objective
     from harness.report.console import show, timings
     from harness.report.progress import shown
     from harness.verification import verify as run
     from harness.verification.artifacts import keep
 
     with shown(out.console, f"{model.name} on {board}") as progress:
-        report = run(model, board, url=board_url, progress=progress, **options)
+        report = run(
+            model,
+            board,
+            url=board_url,
+            objective=Objective(optimize),
+            level=f"-O{level}",
+            progress=progress,
+            **options,
+        )
     if not report.ok and report.artifacts is None:
         report = keep(report)
     show(report, out.console)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.board import Target
+from harness.compiler.choose import Objective
 from harness.compiler.csource import CSource
 from harness.compiler.frontends import read_model
 from harness.compiler.pipeline import compile_graph
@@ -15,31 +16,35 @@ from harness.errors import BadInput
 from harness.resources import cache_dir
 
 
-def compile_model(path: Path | str, target: Target, *, check: bool = True) -> CSource:
-    """The model at `path` as C for `target`.
+def compile_model(
+    path: Path | str, target: Target, *, check: bool = True, objective: Objective = Objective.BALANCED
+) -> CSource:
+    """The model at `path` as C for `target`, optimised for `objective`.
 
     Raises ModelError for a file that cannot be used. With `check`, the interpreter proves every schedule equal to the
     plain loops it was made from; what it has compiled and proved before it remembers in the user's cache.
     """
     graph, model = read_model(Path(path))
     if not check:
-        return compile_graph(graph, target, check=False)
+        return compile_graph(graph, target, check=False, objective=objective)
     compiled = SourceCache(cache_dir() / "sources")
-    source = compiled.load(model, graph, target)
+    source = compiled.load(model, graph, target, objective)
     if source is None:
-        source = compile_graph(graph, target, proofs=ProofStore(cache_dir() / "proofs"))
-        compiled.save(model, source)
+        source = compile_graph(graph, target, proofs=ProofStore(cache_dir() / "proofs"), objective=objective)
+        compiled.save(model, source, objective)
     return source
 
 
-def load_sources(path: Path | str, directory: Path | str, target: Target) -> CSource:
+def load_sources(
+    path: Path | str, directory: Path | str, target: Target, *, objective: Objective = Objective.BALANCED
+) -> CSource:
     """What `harness compile` wrote into `directory`, perhaps edited since, as the source of the model at `path`.
 
     The map back to the model comes from compiling it again. Raises BadInput when the directory was made from another
-    model, for another core or by another version of the compiler, so that the map would not fit.
+    model, for another core or objective, or by another version of the compiler, so that the map would not fit.
     """
     root = Path(directory)
-    source = compile_model(path, target)
+    source = compile_model(path, target, objective=objective)
     if not root.is_dir():
         raise BadInput("is not a directory", where=str(root), hint="Make it with `harness compile MODEL -o DIR`.")
     missing = sorted(name for name in source.files if not (root / name).is_file())
@@ -51,7 +56,8 @@ def load_sources(path: Path | str, directory: Path | str, target: Target) -> CSo
         )
     if _is_of_another(root, source):
         raise BadInput(
-            "was compiled from another model, for another core or by another version: its metadata.json differs",
+            "was compiled from another model, for another core or objective, or by another version: its metadata.json "
+            "differs",
             where=str(root),
             hint="Compile the model again and carry your edits over.",
         )

@@ -73,7 +73,12 @@ def liveness(graph: Graph) -> tuple[Lifetime, ...]:
 def lower_bound(lifetimes: Sequence[Lifetime]) -> int:
     """Most bytes alive at one layer."""
     steps = range(max((life.last for life in lifetimes), default=-1) + 1)
-    return max((sum(life.bytes for life in lifetimes if life.first <= s <= life.last) for s in steps), default=0)
+    return max((alive(lifetimes, step) for step in steps), default=0)
+
+
+def alive(lifetimes: Sequence[Lifetime], layer: int) -> int:
+    """Bytes needed while `layer` runs."""
+    return sum(life.bytes for life in lifetimes if life.first <= layer <= life.last)
 
 
 def _best_offsets(lifetimes: Sequence[Lifetime], bound: int) -> dict[TensorId, int]:

@@ -21,6 +21,7 @@ class Layer:
     outputs: tuple[TensorId, ...]  # tensors it writes: ids below graph.model_tensors are the model's own
     file: str  # "layers/003_conv2d_3.c"
     macs: int  # multiply-accumulates of one inference
+    schedule: str = "plain"  # how its loops were made fast, and with what knobs
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,17 @@ class Placement:
 
     offset: int  # bytes from the start of the arena
     bytes: int
+
+
+@dataclass(frozen=True)
+class Trade:
+    """What the model costs when it is optimised for one objective: estimated before anything is built."""
+
+    objective: str  # as `--optimize` takes it
+    instructions: int  # of one inference
+    code_bytes: int
+    constant_bytes: int
+    ram_bytes: int  # tensors and scratch memory of the layer that needs most
 
 
 @dataclass(frozen=True)
@@ -45,3 +57,4 @@ class CSource:
     arena_lower_bound: int  # most bytes alive at once: no plan without overlap can be smaller
     constant_bytes: int  # weights, biases and tables in flash
     kept: Mapping[TensorId, Kept] = field(default_factory=dict)  # tensors that hold fewer channels than the model's
+    trades: tuple[Trade, ...] = ()  # of every objective, its own included

@@ -9,6 +9,7 @@ import numpy as np
 
 from harness.board import Target
 from harness.compiler import arena
+from harness.compiler.choose import Candidate, Choice, Objective, candidates, choose, trade
 from harness.compiler.csource import CSource, Layer
 from harness.compiler.emit import files_of
 from harness.compiler.graph import ABSENT, Graph, Op
@@ -20,7 +21,8 @@ from harness.compiler.passes.drop_channels import DropChannels
 from harness.compiler.passes.fold_constants import FoldConstants
 from harness.compiler.passes.fold_views import FoldViews
 from harness.compiler.proofs import ProofStore
-from harness.compiler.schedules import plain
+from harness.compiler.schedules import PLAIN
+from harness.compiler.schedules.base import Schedule, apply, described
 from harness.compiler.verify import verify
 from harness.errors import CompilerBug, ModelError
 
@@ -31,6 +33,15 @@ PASSES: tuple[Pass, ...] = (
 )
 
 CHECK_SEED = 0x5EED
+
+
+@dataclass(frozen=True)
+class LoweredLayer:
+    """An operator as the plainest loops that define it, and what these can be made."""
+
+    layer: Layer
+    program: Program
+    candidates: Sequence[Candidate]
 
 
 @dataclass(frozen=True)
@@ -47,33 +58,40 @@ def compile_graph(
     check: bool = True,
     proofs: ProofStore | None = None,
     disabled: frozenset[str] = frozenset(),
+    objective: Objective = Objective.BALANCED,
 ) -> CSource:
     """C for `graph`. With `check`, every schedule is compared with the unscheduled program by the interpreter.
 
-    `proofs` remembers comparisons already made. `disabled` names passes to leave out. Raises ModelError for an operator
+    `proofs` remembers comparisons already made. `disabled` names passes to leave out. `objective` decides between the
+    schedules that a layer can have. Raises ModelError for an operator
     the compiler does not have and CompilerBug where a stage breaks a rule.
     """
-    lowered = run_passes(graph, disabled)
-    if not lowered.ops:
+    model, graph = graph, run_passes(graph, disabled)
+    if not graph.ops:
         raise ModelError("has no operators: there is nothing to compile", where=graph.name)
-    compiled = [compile_layer(lowered, op, index, target) for index, op in enumerate(lowered.ops)]
+    lowered = [lower_layer(graph, op, index, target) for index, op in enumerate(graph.ops)]
+    lifetimes = arena.liveness(graph)
+    choices = [Choice(one.candidates, arena.alive(lifetimes, one.layer.index)) for one in lowered]
+    chosen = choose(choices, objective)
+    compiled = [schedule_layer(one, best.schedule, target) for one, best in zip(lowered, chosen, strict=True)]
     if check:
         for one in compiled:
             prove(one, proofs)
-    plan = arena.plan(lowered)
+    plan = arena.plan(graph)
     layers = tuple(c.layer for c in compiled)
     programs = [c.program for c in compiled]
     return CSource(
         name=graph.name,
         target=target,
-        graph=graph,
-        files=files_of(lowered, target, layers, programs, plan),
+        graph=model,
+        files=files_of(graph, target, layers, programs, plan),
         layers=layers,
         placements=plan.placements,
         arena_bytes=plan.bytes,
         arena_lower_bound=plan.lower_bound,
         constant_bytes=sum(b.elements * b.dtype.bytes for p in programs for b in p.of_space("const")),
-        kept=lowered.kept,
+        kept=graph.kept,
+        trades=tuple(trade(choices, each) for each in Objective),
     )
 
 
@@ -88,15 +106,13 @@ def run_passes(graph: Graph, disabled: frozenset[str] = frozenset()) -> Graph:
     return graph
 
 
-def compile_layer(graph: Graph, op: Op, index: int, target: Target) -> CompiledLayer:
-    """Lowers and schedules one operator."""
+def lower_layer(graph: Graph, op: Op, index: int, target: Target) -> LoweredLayer:
+    """One operator as plain loops, with the ways to make them fast on `target`."""
     operator = OPERATORS[op.kind]
     if operator.lower is None:
         raise ModelError(f"{op.kind} has no C", where=f"operator {op.sources}")
     name = f"{operator.c_name}_{index}"
-    unscheduled = verify(_bound(operator.lower(graph, op, name), graph, op), "lowering")
-    schedule = operator.schedule or plain
-    program = verify(schedule(unscheduled, target), "scheduling", target.instructions)
+    program = verify(_bound(operator.lower(graph, op, name), graph, op), "lowering")
     layer = Layer(
         index=index,
         name=name,
@@ -107,7 +123,16 @@ def compile_layer(graph: Graph, op: Op, index: int, target: Target) -> CompiledL
         file=f"layers/{index:03d}_{name}.c",
         macs=operator.macs(graph, op),
     )
-    return CompiledLayer(layer, unscheduled, program)
+    return LoweredLayer(layer, program, candidates(program, target, operator.schedules or PLAIN))
+
+
+def schedule_layer(lowered: LoweredLayer, schedule: Schedule, target: Target) -> CompiledLayer:
+    """The layer by one of its candidates."""
+    program = apply(schedule, lowered.program, target)
+    if program is None:
+        raise CompilerBug(f"{described(schedule)} is not to be had", where=lowered.layer.name)
+    layer = replace(lowered.layer, schedule=described(schedule))
+    return CompiledLayer(layer, lowered.program, verify(program, "scheduling", target.instructions))
 
 
 def _bound(program: Program, graph: Graph, op: Op) -> Program:
@@ -192,5 +217,7 @@ def random_inputs(program: Program, seed: int = CHECK_SEED) -> dict[str, np.ndar
 
 def programs_of(graph: Graph, target: Target, disabled: frozenset[str] = frozenset()) -> Sequence[CompiledLayer]:
     """The compiled layers by themselves, for tests and for looking at the loops."""
-    lowered = run_passes(graph, disabled)
-    return [compile_layer(lowered, op, i, target) for i, op in enumerate(lowered.ops)]
+    graph = run_passes(graph, disabled)
+    lowered = [lower_layer(graph, op, index, target) for index, op in enumerate(graph.ops)]
+    chosen = choose([Choice(one.candidates, 0) for one in lowered], Objective.BALANCED)
+    return [schedule_layer(one, best.schedule, target) for one, best in zip(lowered, chosen, strict=True)]

@@ -58,6 +58,15 @@ def kernel(loop: For, expression: Callable[[Expr], str], plain: list[str], pad: 
     return [GUARD, pad + _Kernel(loop).call_text(expression), "#else", *plain, "#endif"]
 
 
+def printable(loop: For) -> bool:
+    """Whether the kernel's values fit into the registers there are."""
+    try:
+        _Kernel(loop)
+    except _TooFewRegisters:
+        return False
+    return True
+
+
 def kernels_of(program: Program) -> Iterator[KernelFunction]:
     """The functions that the program's kernels call."""
     for s in walk(program.body):
@@ -98,6 +107,10 @@ class _Operation:
 _Item = _Access | _Operation
 
 
+class _TooFewRegisters(CompilerBug):
+    pass
+
+
 class _Kernel:
     def __init__(self, loop: For) -> None:
         if not isinstance(loop.start, Const) or not isinstance(loop.stop, Const):
@@ -116,7 +129,7 @@ class _Kernel:
             raise self.refuse(f"a kernel that walks more than {MOST_POINTERS} ways", loop.var)
         self.temporaries: list[str] = self.allocate()
         if self.room < 0:
-            raise self.refuse(f"a kernel that wants more than {REGISTERS} registers", loop.var)
+            raise _TooFewRegisters(f"a kernel that wants more than {REGISTERS} registers: {loop.var}")
 
     def refuse(self, what: str, node: object) -> CompilerBug:
         return CompilerBug(f"{what} cannot be printed as assembly: {node}")

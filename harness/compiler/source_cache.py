@@ -1,7 +1,7 @@
 """Keeps compiled sources between runs: a model that was compiled before, by this very compiler, is only read back.
 
-An entry is a JSON file named after a digest of the model's bytes, the target and every file of the compiler. A missing,
-damaged or unwritable entry costs a compilation and nothing else.
+An entry is a JSON file named after a digest of the model's bytes, the target, the objective and every file of the
+compiler. A missing, damaged or unwritable entry costs a compilation and nothing else.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from harness.board import Target
-from harness.compiler.csource import CSource, Layer, Placement
+from harness.compiler.choose import Objective
+from harness.compiler.csource import CSource, Layer, Placement, Trade
 from harness.compiler.graph import Graph, Kept, TensorId
 from harness.resources import prune
 
 LIMIT_BYTES = 128 << 20  # of the whole folder; a large model's C takes one or two MiB
 _LAYERS = TypeAdapter(tuple[Layer, ...])
+_TRADES = TypeAdapter(tuple[Trade, ...])
 _KEPT = TypeAdapter(dict[TensorId, Kept])
 
 
@@ -31,10 +33,10 @@ _KEPT = TypeAdapter(dict[TensorId, Kept])
 class SourceCache:
     folder: Path
 
-    def load(self, model: bytes, graph: Graph, target: Target) -> CSource | None:
+    def load(self, model: bytes, graph: Graph, target: Target, objective: Objective) -> CSource | None:
         """The source of `graph`, which was read from `model`, or None."""
         try:
-            path = self._path(model, graph.name, target)
+            path = self._path(model, graph.name, target, objective)
             entry = json.loads(path.read_text(encoding="utf-8"))
             os.utime(path)  # used just now: among the last to go
             return CSource(
@@ -48,11 +50,12 @@ class SourceCache:
                 arena_lower_bound=int(entry["arena_lower_bound"]),
                 constant_bytes=int(entry["constant_bytes"]),
                 kept=_KEPT.validate_python(entry["kept"]),
+                trades=_TRADES.validate_python(entry["trades"]),
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
-    def save(self, model: bytes, source: CSource) -> None:
+    def save(self, model: bytes, source: CSource, objective: Objective) -> None:
         entry = {
             "files": dict(source.files),
             "layers": [asdict(layer) for layer in source.layers],
@@ -61,8 +64,9 @@ class SourceCache:
             "arena_lower_bound": source.arena_lower_bound,
             "constant_bytes": source.constant_bytes,
             "kept": {tensor: asdict(kept) for tensor, kept in source.kept.items()},
+            "trades": [asdict(trade) for trade in source.trades],
         }
-        path = self._path(model, source.name, source.target)
+        path = self._path(model, source.name, source.target, objective)
         with suppress(OSError):
             self.folder.mkdir(parents=True, exist_ok=True)
             handle, temporary = tempfile.mkstemp(dir=self.folder)
@@ -71,8 +75,8 @@ class SourceCache:
             os.replace(temporary, path)  # a reader sees the whole entry or none
             prune(self.folder, LIMIT_BYTES)
 
-    def _path(self, model: bytes, name: str, target: Target) -> Path:
-        wanted = f"{name} {target.core} {sorted(target.features)}"
+    def _path(self, model: bytes, name: str, target: Target, objective: Objective) -> Path:
+        wanted = f"{name} {target.core} {sorted(target.features)} {objective.value}"
         digest = hashlib.sha256(model)
         digest.update(wanted.encode("utf-8", "backslashreplace"))
         digest.update(_compiler().encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,31 @@ from harness.compiler.csource import CSource
 from harness.report.text import printable
 
 
-def summary(source: CSource, folder: Path, files: int) -> RenderableType:
+def summary(source: CSource, folder: Path, files: int, objective: str) -> RenderableType:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("", "layer", "operator", "MACs", "file"):
+    for heading in ("", "layer", "operator", "MACs", "schedule", "file"):
         table.add_column(heading, justify="right" if heading in ("", "MACs") else "left")
     for layer in source.layers:
-        table.add_row(str(layer.index), layer.name, layer.op, f"{layer.macs:,}", layer.file)
+        table.add_row(str(layer.index), layer.name, layer.op, f"{layer.macs:,}", layer.schedule, layer.file)
     plan = (
         f"arena {source.arena_bytes:,} B (lower bound {source.arena_lower_bound:,}) · "
         f"constants {source.constant_bytes:,} B · {sum(layer.macs for layer in source.layers):,} MACs"
     )
-    return Group(table, Text(), Text(plan), Text(f"{files} files in {printable(str(folder))}"))
+    written = Text(f"{files} files in {printable(str(folder))}")
+    return Group(table, Text(), _trades(source, objective), Text(), Text(plan), written)
+
+
+def _trades(source: CSource, objective: str) -> Table:
+    """What each objective would cost; estimates from the loops, `harness profile` counts."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("--optimize")
+    for heading in ("instructions", "code bytes", "constants", "RAM"):
+        table.add_column(f"{heading}, estimated" if heading != "constants" else heading, justify="right")
+    for t in source.trades:
+        name = f"{t.objective} (chosen)" if t.objective == objective else t.objective
+        figures = (t.instructions, t.code_bytes, t.constant_bytes, t.ram_bytes)
+        table.add_row(name, *(f"{figure:,}" for figure in figures))
+    return table
 
 
 def as_json(source: CSource, folder: Path, paths: Sequence[Path]) -> dict[str, Any]:
@@ -40,9 +55,11 @@ def as_json(source: CSource, folder: Path, paths: Sequence[Path]) -> dict[str, A
                 "ops": list(layer.ops),
                 "file": layer.file,
                 "macs": layer.macs,
+                "schedule": layer.schedule,
             }
             for layer in source.layers
         ],
+        "trades": [asdict(trade) for trade in source.trades],
         "memory": {
             "arena_bytes": source.arena_bytes,
             "arena_lower_bound": source.arena_lower_bound,

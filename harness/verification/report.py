@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.compiler.choose import Objective
 from harness.compiler.csource import CSource
 from harness.compiler.graph import Tensor
 from harness.debug.comparison import Comparison, LayerResult, OutputResult
@@ -35,7 +36,8 @@ class Settings:
     url: str | None = None
     isolated: bool = False
     sources: Path | None = None
-    optimize: str = "-O2"
+    objective: Objective = Objective.BALANCED
+    level: str = "-O2"
     timeout: float | None = None  # seconds a layer may take; None: the session's own limit
     tolerance: Tolerance = field(default_factory=Tolerance)
 
@@ -49,7 +51,8 @@ class Settings:
         words += ["--oracle", self.oracle]
         words += ["--isolated"] if self.isolated else []
         words += ["--sources", str(self.sources)] if self.sources else []
-        words += [f"--optimize={self.optimize}"] if self.optimize != "-O2" else []
+        words += [f"--optimize={self.objective.value}"] if self.objective is not Objective.BALANCED else []
+        words += [self.level] if self.level != "-O2" else []
         words += ["--timeout", f"{self.timeout:g}"] if self.timeout else []
         return shlex.join(words)
 

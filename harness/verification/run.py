@@ -13,6 +13,7 @@ import numpy as np
 from harness import firmware as firmware_module
 from harness.board import Board, load_board
 from harness.compiler import compile_model, load_sources
+from harness.compiler.choose import Objective
 from harness.compiler.csource import CSource
 from harness.compiler.frontends import load_model
 from harness.compiler.graph import Graph
@@ -42,7 +43,8 @@ def verify(
     sources: Path | str | None = None,
     artifacts: Path | str | None = None,
     url: str | None = None,
-    optimize: str = "-O2",
+    objective: Objective = Objective.BALANCED,
+    level: str = "-O2",
     timeout: float | None = None,
     tolerance: Tolerance | None = None,
     progress: Progress | None = None,
@@ -53,7 +55,8 @@ def verify(
     `samples` (default 1) inputs are drawn from `seed`. With it, `samples` takes only the first so many. `oracle` is a
     name or file as `harness.oracle` describes, by default the best one installed. `sources` is a directory that
     `harness compile` wrote, perhaps edited since. `isolated` feeds every layer the inputs it should get. `url` names a
-    serial port or pyserial URL; `timeout` is in seconds per layer. `artifacts` is a folder for what the run leaves.
+    serial port or pyserial URL. `objective` is what the compiler optimises for, `level` how far gcc goes; `timeout` is
+    in seconds per layer. `artifacts` is a folder for what the run leaves.
 
     What happens on the target, a crash and a lost emulator included, is in the report. Raises HarnessError for what
     keeps it from getting there: BadInput and its kinds, OracleFailed, ToolMissing, ToolFailed, RunnerFailed.
@@ -75,7 +78,8 @@ def verify(
         url=url,
         isolated=isolated,
         sources=Path(sources) if sources is not None else None,
-        optimize=optimize,
+        objective=objective,
+        level=level,
         timeout=timeout,
         tolerance=tolerance or Tolerance(),
     )
@@ -88,7 +92,7 @@ def verify(
         if folder is not None:
             folder.sources(source)
         with clock.stage("build"):
-            firmware = firmware_module.build(source, where, optimize=optimize)
+            firmware = firmware_module.build(source, where, level=level)
         if folder is not None:
             folder.firmware(firmware)
         with clock.stage("oracle"):
@@ -114,8 +118,8 @@ def _inputs(graph: Graph, path: Path | str | None, samples: int | None, seed: in
 
 def _source(settings: Settings, board: Board) -> CSource:
     if settings.sources is not None:
-        return load_sources(settings.model, settings.sources, board.target)
-    return compile_model(settings.model, board.target)
+        return load_sources(settings.model, settings.sources, board.target, objective=settings.objective)
+    return compile_model(settings.model, board.target, objective=settings.objective)
 
 
 class _Clock:

@@ -78,7 +78,7 @@ def test_every_command_explains_itself(run: Run, command: list[str]) -> None:
         ["verify", "x.tflite", "--samples", "0"],
         ["verify", "x.tflite", "--samples", "many"],
         ["verify", "x.tflite", "--timeout", "0"],
-        ["verify", "x.tflite", "--optimize=-wrapper"],
+        ["verify", "x.tflite", "-O", "-wrapper"],
         ["compile", "x.tflite"],
         ["verify", "x.tflite", "--json", "no/such/folder/report.json"],
     ],

@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 
 from harness.board import Target, core_target
 from harness.compiler import schedules
+from harness.compiler.choose import candidates
 from harness.compiler.interpret import run
 from harness.compiler.loops import For, If, Program, walk
 from harness.compiler.lowering.contraction import Arithmetic, convolution, depthwise, matmul
 from harness.compiler.lowering.window import Window
 from harness.compiler.pipeline import random_inputs
 from harness.compiler.render_c import intrinsics_of
+from harness.compiler.schedules.base import Family, apply
 from harness.compiler.verify import verify
 from harness.dtypes import DType
 from tests.native import run_native
@@ -107,6 +109,14 @@ def check(plain: Program, scheduled: Program) -> np.ndarray:
     return want
 
 
+def scheduled(plain: Program, core: Target, family: Family, number: int = 0) -> Program:
+    """`plain` by one of the schedules it can have: number 0 is the first."""
+    found = candidates(plain, core, family)
+    program = apply(found[number % len(found)].schedule, plain, core)
+    assert program is not None
+    return program
+
+
 @settings(max_examples=60, deadline=None)
 @given(windows(), windows(), st.integers(1, 5), st.integers(1, 6), st.integers(1, 2), st.integers(0, 999), cores)
 def test_convolution(
@@ -115,7 +125,7 @@ def test_convolution(
     a = arithmetic(channels, seed)
     w = weights((channels, rows.kernel, columns.kernel, depth), seed)
     plain = convolution("conv2d_0", a, batch, rows, columns, w)
-    got = check(plain, schedules.contraction(plain, core))
+    got = check(plain, scheduled(plain, core, schedules.CONTRACTION, seed))
     x = random_inputs(plain, 7)["input"].reshape(batch, rows.size, columns.size, depth)
     want = finished(accumulators(plain, x.astype(np.int64) - a.input_zero_point, w, rows, columns, None), a)
     assert np.array_equal(got.reshape(want.shape), want)
@@ -127,7 +137,7 @@ def test_depthwise(rows: Window, columns: Window, depth: int, each: int, batch: 
     a = arithmetic(depth * each, seed)
     w = weights((rows.kernel, columns.kernel, depth * each), seed)
     plain = depthwise("depthwise_conv2d_0", a, batch, rows, columns, w, depth)
-    got = check(plain, schedules.depthwise(plain, core))
+    got = check(plain, scheduled(plain, core, schedules.DEPTHWISE, seed))
     x = random_inputs(plain, 7)["input"].reshape(batch, rows.size, columns.size, depth)
     want = finished(accumulators(plain, x.astype(np.int64) - a.input_zero_point, w, rows, columns, each), a)
     assert np.array_equal(got.reshape(want.shape), want)
@@ -145,7 +155,7 @@ def test_depthwise(rows: Window, columns: Window, depth: int, each: int, batch: 
 def test_matmul(rows: int, depth: int, channels: int, seed: int, dtype: DType, core: Target) -> None:
     a = arithmetic(channels, seed, dtype)
     plain = matmul("fully_connected_0", a, rows, weights((channels, depth), seed, dtype))
-    check(plain, schedules.contraction(plain, core))
+    check(plain, scheduled(plain, core, schedules.CONTRACTION, seed))
 
 
 SHAPES = {
@@ -178,8 +188,9 @@ def WIDE(size: int, kernel: int, stride: int = 1, dilation: int = 1) -> Window:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_printed_c_computes_what_the_interpreter_does(shape: str, tmp_path: Path) -> None:
     plain = SHAPES[shape]()
-    schedule = schedules.depthwise if "depthwise" in shape else schedules.contraction
-    for name, program in (("plain", schedules.plain(plain, M3)), ("scheduled", schedule(plain, M3))):
+    family = schedules.DEPTHWISE if "depthwise" in shape else schedules.CONTRACTION
+    ways = {"plain": scheduled(plain, M3, schedules.PLAIN), "scheduled": scheduled(plain, M3, family)}
+    for name, program in ways.items():
         folder = tmp_path / name
         folder.mkdir()
         inputs = random_inputs(program, 3)
@@ -189,12 +200,12 @@ def test_the_printed_c_computes_what_the_interpreter_does(shape: str, tmp_path: 
 def test_inside_the_border_nothing_is_clipped_and_no_zero_point_is_left() -> None:
     """What the schedule is for: constant loops and a folded bias for the pixels that are not at the border."""
     plain = SHAPES["padded"]()
-    scheduled = schedules.contraction(plain, M0)
-    (split,) = [s for s in walk(scheduled.body) if isinstance(s, If)]
+    program = scheduled(plain, M0, schedules.CONTRACTION)
+    (split,) = [s for s in walk(program.body) if isinstance(s, If)]
     loops = [s for s in walk(split.then) if isinstance(s, For)]
     assert loops
     assert all(type(s.start).__name__ == type(s.stop).__name__ == "Const" for s in loops)
-    assert any(b.name == "bias_folded" for b in scheduled.buffers)
+    assert any(b.name == "bias_folded" for b in program.buffers)
 
 
 @pytest.mark.parametrize(("beyond", "name"), [(0, "nn_rescale"), (1, "nn_requantise_any")])
@@ -220,6 +231,6 @@ def test_channels_of_one_multiplier_keep_their_own_shifts() -> None:
     shifts = np.array([-8, -9, -7], np.int32)
     a = Arithmetic(DType.I8, np.zeros(3, np.int32), -128, 127, multipliers=np.full(3, 3 << 29, np.int32), shifts=shifts)
     plain = matmul("l_0", a, 2, w)
-    got = check(plain, schedules.contraction(plain, M3))
+    got = check(plain, scheduled(plain, M3, schedules.CONTRACTION))
     x = random_inputs(plain, 7)["input"].astype(np.int64)
     assert np.array_equal(got, finished((x @ w.T.astype(np.int64)).reshape(1, 1, 2, 3), a).reshape(2, 3))

@@ -14,7 +14,7 @@ from harness.compiler.frontends import parse_model
 from harness.compiler.loops import Buffer, Const, Expr, For, Load, Program, Var, rewrite_block, store
 from harness.compiler.pipeline import CompiledLayer, programs_of, prove
 from harness.compiler.proofs import ProofStore
-from harness.compiler.schedules import product
+from harness.compiler.schedules import contraction
 from harness.dtypes import DType
 from harness.errors import CompilerBug
 from tests.models import classifier
@@ -74,8 +74,8 @@ def test_compiling_asks_for_the_proof(tmp_path: Path, monkeypatch: pytest.Monkey
     compile_model(model, M3)
     assert list((tmp_path / "cache" / "layerproof" / "proofs").iterdir())
 
-    tidy = product.tidy
-    monkeypatch.setattr(product, "tidy", lambda program: spoilt(tidy(program)))
+    tidy = contraction.tidy
+    monkeypatch.setattr(contraction, "tidy", lambda program: spoilt(tidy(program)))
     monkeypatch.setattr("harness.compiler.source_cache._compiler", lambda: "spoilt")
     with pytest.raises(CompilerBug, match="the schedule changes"):
         compile_model(model, M3)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.compiler.interpret import run
@@ -47,6 +47,7 @@ def row_sums(rows: int, depth: int) -> Program:
     )
 
 
+@settings(deadline=None)
 @given(st.integers(1, 4), st.integers(1, 40), st.integers(0, 2**32 - 1))
 def test_predicated_loads_sum_a_row_of_any_length(rows: int, depth: int, seed: int) -> None:
     x = np.random.default_rng(seed).integers(-128, 128, (rows, depth)).astype(np.int8)
@@ -54,6 +55,7 @@ def test_predicated_loads_sum_a_row_of_any_length(rows: int, depth: int, seed: i
     assert run(program, {"input": x})["output"].tolist() == x.astype(int).sum(axis=1).tolist()
 
 
+@settings(deadline=None)
 @given(st.integers(1, 3), st.integers(1, 9), st.booleans(), st.integers(0, 2**32 - 1))
 def test_widened_lanes_scaled_by_a_scalar_and_stored_under_a_predicate(
     rows: int, width: int, parallel: bool, seed: int

@@ -39,3 +39,4 @@ class Intrinsic:
     uses: tuple[Intrinsic, ...] = ()  # intrinsics its C text calls
     header: str = ""  # of the C library, such as "math.h"
     asm: Asm | None = None  # for loops printed as assembly; without one, such a loop may not use it
+    instructions: float = 1.0  # about as many as gcc makes of it on a core that has them; ranks schedules, see `cost`

@@ -40,6 +40,7 @@ static inline int32_t nn_high_mul(int32_t a, int32_t b)
 {
     return (int32_t)(((int64_t)a * b + ((int64_t)1 << 30)) >> 31);
 }""",
+    instructions=5,
 )
 
 DIVIDE_BY_POT = Intrinsic(
@@ -55,6 +56,7 @@ static inline int32_t nn_divide_by_pot(int32_t value, int32_t exponent)
     const int32_t threshold = (mask >> 1) + (value < 0 ? 1 : 0);
     return (value >> exponent) + (remainder > threshold ? 1 : 0);
 }""",
+    instructions=7,
 )
 
 REQUANTISE = Intrinsic(
@@ -70,6 +72,7 @@ static inline int32_t nn_requantise(int32_t acc, int32_t multiplier, int32_t shi
     return (high + (high >> 31) + ((int32_t)1 << (shift - 1))) >> shift;
 }""",
     uses=(HIGH_MUL,),
+    instructions=8,
 )
 
 
@@ -106,6 +109,7 @@ SHIFT_ADD = Intrinsic(
     I32,
     lambda value, shift, addend: ((value.astype(np.int64) + (np.int64(1) << (shift - 1))) >> shift) + addend,
     _SHIFTED,
+    instructions=2,
 )
 
 HIGH_MUL_SHORT = Intrinsic(
@@ -125,6 +129,7 @@ static inline int32_t nn_high_mul_short(int32_t a, int32_t b)
     return (int32_t)(product >> 32) + (int32_t)((uint32_t)product >> 31);
 #endif
 }""",
+    instructions=2.5,
 )
 
 RESCALE = Intrinsic(
@@ -140,6 +145,7 @@ static inline int32_t nn_rescale(int32_t acc, int32_t multiplier, int32_t shift,
     return nn_shift_add(high + (high >> 31), shift, zero_point);
 }""",
     uses=(HIGH_MUL_SHORT, SHIFT_ADD),
+    instructions=5.5,
 )
 
 HIGH_ADD = Intrinsic(
@@ -158,6 +164,7 @@ static inline int32_t nn_high_add(int32_t x, int32_t multiplier, int32_t addend)
     return addend + (int32_t)(((int64_t)x * multiplier) >> 32);
 #endif
 }""",
+    instructions=1.5,
 )
 
 HIGH_ADD_ROUNDED = Intrinsic(
@@ -176,6 +183,7 @@ static inline int32_t nn_high_add_rounded(int32_t x, int32_t multiplier, int32_t
     return addend + (int32_t)(((int64_t)x * multiplier + ((int64_t)1 << 31)) >> 32);
 #endif
 }""",
+    instructions=2.5,
 )
 
 RESCALE_UP = Intrinsic(
@@ -189,6 +197,7 @@ static inline int32_t nn_rescale_up(int32_t acc, int32_t multiplier, int32_t shi
     return nn_shift_add(nn_high_mul_short(acc, multiplier), shift, zero_point);
 }""",
     uses=(HIGH_MUL_SHORT, SHIFT_ADD),
+    instructions=4.5,
 )
 
 
@@ -211,6 +220,7 @@ static inline int32_t nn_requantise_any(int32_t acc, int32_t multiplier, int32_t
     return nn_divide_by_pot(nn_high_mul(acc * ((int32_t)1 << left), multiplier), right);
 }""",
     uses=(HIGH_MUL, DIVIDE_BY_POT),
+    instructions=15,
 )
 
 SATURATE_I8 = Intrinsic(
@@ -274,6 +284,7 @@ static inline int32_t nn_saturating_shl(int32_t value, int32_t bits)
     const int64_t wide = (int64_t)value * ((int64_t)1 << bits);
     return (int32_t)(wide < INT32_MIN ? INT32_MIN : wide > INT32_MAX ? INT32_MAX : wide);
 }""",
+    instructions=10,
 )
 
 CLZ = Intrinsic(

@@ -18,4 +18,5 @@ static inline float nn_exp(float x)
     return expf(x);
 }""",
     header="math.h",
+    instructions=60,
 )

@@ -174,4 +174,4 @@ CASES = (
     Case("float_broadcast_relu", ((1, 4, 5, 3), (3,)), {"activation": "RELU"}, dtype="float32"),
 )
 
-OPERATOR = Operator("ADD", "add", parse, check, reference, no_macs, CASES, lower, schedules.elementwise)
+OPERATOR = Operator("ADD", "add", parse, check, reference, no_macs, CASES, lower, schedules.ELEMENTWISE)

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import tflite
 
-from harness.board import Target
 from harness.compiler.graph import Graph, Op
 from harness.compiler.loops import Program
+from harness.compiler.schedules.base import Family
 from harness.errors import ModelError
 
 Shape = tuple[int, ...]
@@ -45,7 +45,7 @@ class Operator:
     macs: Callable[[Graph, Op], int]  # multiply-accumulates of one run, taps in the padding included
     cases: tuple[Case, ...]
     lower: Callable[[Graph, Op, str], Program] | None = None  # the plain loops, under the C function's name
-    schedule: Callable[[Program, Target], Program] | None = None  # how they are made fast; None: as they are
+    schedules: Family = ()  # how they can be made fast; none: they stay as they are
 
 
 def no_macs(graph: Graph, op: Op) -> int:

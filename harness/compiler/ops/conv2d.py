@@ -161,4 +161,4 @@ CASES = (
     Case("float_n1_to_1", ((1, 4, 4, 3),), {"kernel": (1, 1), "activation": "RELU_N1_TO_1"}, dtype="float32"),
 )
 
-OPERATOR = Operator("CONV_2D", "conv2d", parse, check, reference, macs, CASES, lower, schedules.contraction)
+OPERATOR = Operator("CONV_2D", "conv2d", parse, check, reference, macs, CASES, lower, schedules.CONTRACTION)

@@ -138,5 +138,5 @@ CASES = (
 )
 
 OPERATOR = Operator(
-    "DEPTHWISE_CONV_2D", "depthwise_conv2d", parse, check, reference, macs, CASES, lower, schedules.depthwise
+    "DEPTHWISE_CONV_2D", "depthwise_conv2d", parse, check, reference, macs, CASES, lower, schedules.DEPTHWISE
 )

@@ -151,5 +151,5 @@ CASES = (
 )
 
 OPERATOR = Operator(
-    "FULLY_CONNECTED", "fully_connected", parse, check, reference, macs, CASES, lower, schedules.contraction
+    "FULLY_CONNECTED", "fully_connected", parse, check, reference, macs, CASES, lower, schedules.CONTRACTION
 )

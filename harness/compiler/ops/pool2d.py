@@ -209,6 +209,6 @@ CASES = (
 )
 
 AVERAGE = Operator(
-    "AVERAGE_POOL_2D", "average_pool", parse, check, average_reference, no_macs, CASES, lower_average, schedules.pool
+    "AVERAGE_POOL_2D", "average_pool", parse, check, average_reference, no_macs, CASES, lower_average, schedules.POOL
 )
-MAX = Operator("MAX_POOL_2D", "max_pool", parse, check, max_reference, no_macs, CASES, lower_max, schedules.pool)
+MAX = Operator("MAX_POOL_2D", "max_pool", parse, check, max_reference, no_macs, CASES, lower_max, schedules.POOL)

@@ -1,43 +1,25 @@
-"""Which transformations each kind of layer gets. A schedule is a function from program to program; what it may do is
-checked by the verifier and its result compared with the unscheduled program by the interpreter.
+"""Which schedules each kind of layer can choose from. What a schedule may do is checked by the verifier and its result
+compared with the unscheduled program by the interpreter.
 
-common   the steps every schedule begins and ends with
-scalar   cores that multiply one pair at a time, and what no other file has a better way for
-dsp      cores that multiply two pairs of 16-bit lanes at a time: Cortex-M4, M7, M33
-mve      Cortex-M55: 128-bit vectors
+base         what a schedule is, and its knobs
+common       the steps every schedule begins and ends with
+contraction  convolutions and matrix products in register blocks, by kernels in assembly: product writes them
+rows         depthwise convolutions along rows
+scalar       the loops as they were lowered, transformed: for what none of the others fits
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from harness.compiler.schedules.base import Family
+from harness.compiler.schedules.common import tidy
+from harness.compiler.schedules.contraction import Product
+from harness.compiler.schedules.rows import Rows
+from harness.compiler.schedules.scalar import Blocked, Channels, Elements, Plain, Taps
 
-from harness.board import Target
-from harness.compiler.loops import Program
-from harness.compiler.schedules import dsp, scalar
-from harness.compiler.schedules.common import plain, tidy
+__all__ = ["CONTRACTION", "DEPTHWISE", "ELEMENTWISE", "PLAIN", "POOL", "tidy"]
 
-Schedule = Callable[[Program, Target], Program]
-
-__all__ = ["Schedule", "contraction", "depthwise", "elementwise", "plain", "pool", "tidy"]
-
-
-def contraction(program: Program, target: Target) -> Program:
-    """Convolution and matrix product."""
-    if "dsp" in target.features:
-        return dsp.contraction(program, target)
-    return scalar.contraction(program, target)
-
-
-def depthwise(program: Program, target: Target) -> Program:
-    """Depthwise convolution."""
-    return scalar.depthwise(program, target)
-
-
-def pool(program: Program, target: Target) -> Program:
-    """Average and maximum over windows."""
-    return scalar.pool(program, target)
-
-
-def elementwise(program: Program, target: Target) -> Program:
-    """One loop over the elements of the output."""
-    return scalar.elementwise(program, target)
+CONTRACTION: Family = ((Product,), (Blocked,))  # convolution and matrix product
+DEPTHWISE: Family = ((Product, Rows), (Blocked, Taps))  # with one input channel it is an ordinary convolution
+POOL: Family = ((Channels,),)  # average and maximum over windows
+ELEMENTWISE: Family = ((Elements,),)  # one loop over the elements of the output
+PLAIN: Family = ((Plain,),)

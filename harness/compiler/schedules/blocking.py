@@ -11,13 +11,12 @@ from harness.compiler.lowering.window import Window
 
 @dataclass(frozen=True)
 class Blocking:
-    """The knobs of a product. Legal: pixels 1 … 4, channels 1 … 8 (pairs: even), any unrolling of at least 1."""
+    """How much of a product is computed at a time."""
 
     pixels: int
     channels: int
     unrolled: int  # steps of the kernel that are written out
     pairs: bool  # 16-bit lanes, two of them multiplied by one SMLAD
-    assembly: bool
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from harness.board import Target
 from harness.compiler.dead import drop_dead
 from harness.compiler.hoist import hoist_bounds
 from harness.compiler.loops import (
@@ -40,11 +39,6 @@ def tidy(program: Program) -> Program:
 def finished(program: Program) -> Program:
     """What every schedule ends with. Bounds go first: a load may be shared only once nothing moves any more."""
     return share_loads(hoist_bounds(tidy(program)))
-
-
-def plain(program: Program, target: Target) -> Program:
-    """As the operator was lowered, with repeated loads shared and invariant bounds hoisted."""
-    return finished(program)
 
 
 def split_border(program: Program) -> Program:

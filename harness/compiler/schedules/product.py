@@ -44,38 +44,25 @@ from harness.compiler.loops import (
 )
 from harness.compiler.lowering.building import parallel, serial
 from harness.compiler.lowering.contraction import Arithmetic, Contraction
+from harness.compiler.render_asm import printable
 from harness.compiler.schedule import unroll
-from harness.compiler.schedules.blocking import Blocking, Plan, all_within, both, steps, within
-from harness.compiler.schedules.common import tidy
-from harness.compiler.schedules.rescale import Scaling, largest_sum, short_form, table
+from harness.compiler.schedules.blocking import Plan, all_within, both, within
+from harness.compiler.schedules.rescale import Scaling, largest_sum, table
 from harness.compiler.simplify import simplify
 from harness.dtypes import DType
 
 WRITTEN_OUT = 32  # a window of so few values is copied without loops
 ROOM = 1 << 23  # what the upper of two sums in one register may not reach
 
-
-def product(program: Program, blocking: Blocking) -> Program | None:
-    """`program` as a blocked product; None where that is not exact or not possible."""
-    spec = program.origin
-    if not isinstance(spec, Contraction) or not short_form(spec.arithmetic, _flat(spec)):
-        return None
-    channels = spec.weights.shape[0]
-    terms = spec.weights[0].size
-    step, depth = steps(terms, blocking, whole=spec.pointwise and not blocking.pairs)
-    pixels = spec.batch * spec.rows.out * spec.columns.out if spec.pointwise else spec.columns.out
-    fewest = channels + channels % 2 if blocking.pairs else channels
-    blocking = replace(blocking, channels=min(blocking.channels, fewest), pixels=min(blocking.pixels, pixels))
-    plan = Plan(spec, blocking, depth, -(-channels // blocking.channels))
-    return _Writer(program, plan, step).program()
+_PRINTABLE: dict[tuple[int, int, bool, bool, bool], bool] = {}  # forms of kernels, and whether each can be had
 
 
-def _flat(spec: Contraction) -> np.ndarray:
+def flat_weights(spec: Contraction) -> np.ndarray:
     """The weights as (channels, taps)."""
     return spec.weights.reshape(spec.weights.shape[0], -1)
 
 
-class _Writer:
+class Writer:
     """Writes the program of one plan."""
 
     def __init__(self, program: Program, plan: Plan, step: int) -> None:
@@ -107,7 +94,7 @@ class _Writer:
         self.p = plan.blocking.pixels
         self.c = plan.blocking.channels
         padded = plan.groups * self.c
-        self.scaling = Scaling.of(program.name, self.arithmetic, _flat(s), padded, pairs=plan.blocking.pairs)
+        self.scaling = Scaling.of(program.name, self.arithmetic, flat_weights(s), padded, pairs=plan.blocking.pairs)
         starts = self.scaling.starts.copy()
         if plan.blocking.pairs:  # a sum of pairs is the lower sum and, above it, the upper one
             starts[1::2] += starts[::2]
@@ -175,13 +162,22 @@ class _Writer:
             zeros = self.filling()
         tables = tuple(b for b in (self.x, self.bias, *self.scaling.tables, self.weights) if b.space == "const")
         inputs = (self.x,) if self.x.space == "input" else ()
-        made = Program(self.original.name, (*inputs, self.y, *tables), _inside(block, zeros), self.original.origin)
-        return tidy(made)
+        return Program(self.original.name, (*inputs, self.y, *tables), _inside(block, zeros), self.original.origin)
 
     def pairs_fit(self) -> bool:
         w = self.spec.weights.reshape(self.channels, -1).astype(np.int64)
         upper, lower = w[1::2], w[0::2][: len(w[1::2])]
         return bool(np.all(upper * 256 + lower >= DType.I16.min)) and bool(largest_sum(self.arithmetic, w).max() < ROOM)
+
+    def printable(self) -> bool:
+        """Whether the kernel's values fit into the registers there are."""
+        form = (self.p, self.c, self.plan.blocking.pairs, self.words, self.direct)
+        if form not in _PRINTABLE:
+            sums = Buffer("sums", DType.I32, (self.p * self.c,), "register")
+            (loop,) = self.kernel(Var("p"), sums)
+            assert isinstance(loop, For)
+            _PRINTABLE[form] = printable(replace(loop, kernel=1))
+        return _PRINTABLE[form]
 
     def filling(self) -> Block:
         """Zeros where the last step of the kernel reads beyond the window: their weights are zero too."""
@@ -295,10 +291,7 @@ class _Writer:
         body = self.pairsteps(k, sums) if self.plan.blocking.pairs else self.scalarsteps(pixel, k, sums)
         count = self.plan.depth // 2 if self.plan.blocking.pairs else self.plan.depth
         factor = self.step // 2 if self.plan.blocking.pairs else self.step
-        loop = serial("k", 0, count, *body)
-        if self.plan.blocking.assembly:
-            return (replace(loop, kernel=factor),)
-        return unroll((loop,), "k", factor) if count > factor > 1 else (loop,)
+        return (replace(serial("k", 0, count, *body), kernel=factor),)
 
     def pairsteps(self, k: Var, sums: Buffer) -> Block:
         assert self.patch is not None

@@ -17,9 +17,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
+from harness.board import Target
 from harness.compiler.loops import (
     Alloc,
     Block,
@@ -45,6 +47,7 @@ from harness.compiler.loops import (
 from harness.compiler.lowering.building import parallel, serial
 from harness.compiler.lowering.contraction import Depthwise
 from harness.compiler.lowering.window import Window
+from harness.compiler.schedules.base import Knob
 from harness.compiler.schedules.common import tidy
 from harness.compiler.schedules.rescale import Scaling, short_form, table
 from harness.dtypes import DType
@@ -54,36 +57,40 @@ MOST_TAPS = 12  # along a block: as many weights as are held, or loaded, in one 
 
 
 @dataclass(frozen=True)
-class Row:
-    """The knobs: outputs at a time, and up to how many outputs a row is written out as a whole."""
+class Rows:
+    """A depthwise convolution by rows, `outputs` neighbours at a time."""
 
-    outputs: int = 4
-    whole: int = 6
+    outputs: int
+    name: ClassVar[str] = "rows"
+    knobs: ClassVar[tuple[Knob, ...]] = (
+        Knob("outputs", (1, 2, 3, 4, 5, 6), "outputs of a row at a time; as many as there are: without a loop"),
+    )
 
+    def draft(self, program: Program, target: Target) -> Program | None:
+        spec = program.origin
+        if not isinstance(spec, Depthwise) or "thumb2" not in target.instructions:
+            return None
+        channels = spec.weights.shape[2]
+        down = spec.columns.out == 1 and spec.rows.out > 1
+        along = spec.rows if down else spec.columns
+        if along.kernel > MOST_TAPS or self.outputs > along.out:
+            return None
+        if not short_form(spec.arithmetic, spec.weights.reshape(-1, channels).T):
+            return None
+        return _Writer(program, spec, self, down).program()
 
-def by_rows(program: Program, row: Row) -> Program | None:
-    """`program` by rows; None where it is something else, or not exact this way."""
-    spec = program.origin
-    if not isinstance(spec, Depthwise):
-        return None
-    channels = spec.weights.shape[2]
-    if not short_form(spec.arithmetic, spec.weights.reshape(-1, channels).T):
-        return None
-    down = spec.columns.out == 1 and spec.rows.out > 1
-    along = spec.rows if down else spec.columns
-    if along.kernel > MOST_TAPS:
-        return None
-    return _Writer(program, spec, row, down).program()
+    def finish(self, draft: Program) -> Program:
+        return tidy(draft)
 
 
 class _Writer:
-    def __init__(self, program: Program, spec: Depthwise, row: Row, down: bool) -> None:
+    def __init__(self, program: Program, spec: Depthwise, row: Rows, down: bool) -> None:
         self.original = program
         self.spec = spec
         self.down = down
         self.along: Window = spec.rows if down else spec.columns
         self.across: Window = spec.columns if down else spec.rows
-        self.outputs = self.along.out if self.along.out <= row.whole else row.outputs
+        self.outputs = row.outputs
         (x,) = [b for b in program.buffers if b.space == "input" or b.name == "input"]
         (self.y,) = program.of_space("output")
         self.x = x
@@ -120,7 +127,7 @@ class _Writer:
         tables = (self.x, self.bias, *self.scaling.tables, self.weights)
         inputs = (self.x,) if self.x.space == "input" else ()
         constants = tuple(b for b in tables if b.space == "const")
-        return tidy(Program(self.original.name, (*inputs, self.y, *constants), body, self.spec))
+        return Program(self.original.name, (*inputs, self.y, *constants), body, self.spec)
 
     # ---- the kernel's rows
 

@@ -1,88 +1,123 @@
-"""Schedules for cores that multiply one pair at a time: Cortex-M0 and M3."""
+"""Schedules that transform the loops as they were lowered: for cores without kernels, and for what none fits."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from harness.board import Target
 from harness.compiler.fold_zero_point import fold_zero_point
-from harness.compiler.loops import (
-    Block,
-    For,
-    Program,
-    walk,
-)
-from harness.compiler.lowering.contraction import Contraction
+from harness.compiler.loops import Block, For, Program, walk
 from harness.compiler.schedule import register_block, unroll
-from harness.compiler.schedules.blocking import Blocking
+from harness.compiler.schedules.base import Knob
 from harness.compiler.schedules.common import by_branch, finished, split_border, tidy, trips, unroll_runs
-from harness.compiler.schedules.product import product
-from harness.compiler.schedules.rows import Row, by_rows
 
 UNROLLED_TAPS = 20  # a depthwise window of up to this many taps is written out
 
 
-REACH = 4000  # bytes that a load reaches from its pointer, and some less
-SEVERAL = Blocking(pixels=4, channels=2, unrolled=4, pairs=False, assembly=True)
-ONE = Blocking(pixels=1, channels=8, unrolled=4, pairs=False, assembly=True)  # a vector by a matrix
+@dataclass(frozen=True)
+class Blocked:
+    """Convolution and matrix product: the sums of 2 x 2 pixels and channels share a loop, or of 1 x 4."""
+
+    pixels: int
+    channels: int
+    name: ClassVar[str] = "blocked"
+    knobs: ClassVar[tuple[Knob, ...]] = (
+        Knob("pixels", (1, 2), "rows of a matrix product at a time; 1 where pixels have windows of their own"),
+        Knob("channels", (2, 4), "output channels at a time"),
+    )
+
+    def draft(self, program: Program, target: Target) -> Program | None:
+        loops = {s.var: s for s in walk(program.body) if isinstance(s, For)}
+        if "oc" not in loops or self.pixels * self.channels != 4:
+            return None
+        flat = "p" in loops and trips(loops["p"]) > 1
+        if (self.pixels > 1) != flat:
+            return None
+        program = fold_zero_point(split_border(tidy(program)))
+        body = program.body
+        if flat:
+            body = register_block(body, "p", self.pixels)
+        return replace(program, body=unroll_runs(register_block(body, "oc", self.channels), "k"))
+
+    def finish(self, draft: Program) -> Program:
+        return finished(draft)
 
 
-def contraction(program: Program, target: Target) -> Program:
-    """Convolution and matrix product: 4 pixels x 2 channels, or 1 x 8 where there is one pixel.
+@dataclass(frozen=True)
+class Taps:
+    """Depthwise convolution: inside the border a window's taps are written out, at the border channels share loops."""
 
-    Where a kernel in assembly is not to be had: 2 x 2, or 1 x 4 where pixels have windows of their own.
-    """
-    spec = program.origin
-    if "thumb2" in target.instructions and isinstance(spec, Contraction):
-        one = spec.batch * spec.rows.out * spec.columns.out == 1
-        far = SEVERAL.pixels * spec.weights[0].size > REACH
-        made = product(program, ONE if one else replace(SEVERAL, pixels=1, channels=8) if far else SEVERAL)
-        if made is not None:
-            return made
-    program = fold_zero_point(split_border(tidy(program)))
-    body = program.body
-    pixels = next((s for s in walk(body) if isinstance(s, For) and s.var == "p"), None)
-    if pixels is not None and trips(pixels) > 1:
-        body = register_block(register_block(body, "p", 2), "oc", 2)
-    else:
-        body = register_block(body, "oc", 4)
-    body = unroll_runs(body, "k")
-    return finished(replace(program, body=body))
+    channels: int
+    name: ClassVar[str] = "taps"
+    knobs: ClassVar[tuple[Knob, ...]] = (Knob("channels", (4,), "channels that share the loops over a window"),)
 
+    def draft(self, program: Program, target: Target) -> Program | None:
+        if not any(isinstance(s, For) and s.var == "c" for s in walk(program.body)):
+            return None
+        program = fold_zero_point(split_border(tidy(program)))
+        return replace(program, body=by_branch(program.body, self._inside, self._shared))
 
-def depthwise(program: Program, target: Target) -> Program:
-    """Inside the border a window's taps are written out; at the border 4 channels share the loops over the taps."""
-    if any(isinstance(s, For) and s.var == "oc" for s in walk(program.body)):
-        return contraction(program, target)  # one input channel: lowered as an ordinary convolution
-    if "thumb2" in target.instructions:
-        made = by_rows(program, Row())
-        if made is not None:
-            return made
-    program = fold_zero_point(split_border(tidy(program)))
-
-    def inside(block: Block) -> Block:
+    def _inside(self, block: Block) -> Block:
         loops = [s for s in walk(block) if isinstance(s, For) and s.var in ("ky", "kx")]
         taps = 1
         for loop in loops:
             taps *= trips(loop)
         if loops and taps <= UNROLLED_TAPS:
             return unroll(unroll(block, "kx"), "ky")
-        return register_block(block, "c", 4)
+        return self._shared(block)
 
-    body = by_branch(program.body, inside, lambda block: register_block(block, "c", 4))
-    return finished(replace(program, body=body))
+    def _shared(self, block: Block) -> Block:
+        return register_block(block, "c", self.channels)
 
-
-def pool(program: Program, target: Target) -> Program:
-    """4 channels share the loops over the taps of a window."""
-    program = tidy(program)
-    return finished(replace(program, body=register_block(program.body, "c", 4)))
+    def finish(self, draft: Program) -> Program:
+        return finished(draft)
 
 
-def elementwise(program: Program, target: Target) -> Program:
-    """2 elements an iteration."""
-    program = tidy(program)
-    loops = [s for s in walk(program.body) if isinstance(s, For)]
-    if loops:  # a single element has none
-        program = replace(program, body=register_block(program.body, loops[-1].var, 2))
-    return finished(program)
+@dataclass(frozen=True)
+class Channels:
+    """Average and maximum: channels share the loops over the taps of a window."""
+
+    channels: int
+    name: ClassVar[str] = "channels"
+    knobs: ClassVar[tuple[Knob, ...]] = (Knob("channels", (1, 4), "channels at a time"),)
+
+    def draft(self, program: Program, target: Target) -> Program | None:
+        program = tidy(program)
+        return replace(program, body=register_block(program.body, "c", self.channels))
+
+    def finish(self, draft: Program) -> Program:
+        return finished(draft)
+
+
+@dataclass(frozen=True)
+class Elements:
+    """One loop over the elements of the output, several of them in an iteration."""
+
+    elements: int
+    name: ClassVar[str] = "elements"
+    knobs: ClassVar[tuple[Knob, ...]] = (Knob("elements", (1, 2), "elements at a time"),)
+
+    def draft(self, program: Program, target: Target) -> Program | None:
+        program = tidy(program)
+        loops = [s for s in walk(program.body) if isinstance(s, For)]
+        if not loops:  # a single element has none
+            return program if self.elements == 1 else None
+        return replace(program, body=register_block(program.body, loops[-1].var, self.elements))
+
+    def finish(self, draft: Program) -> Program:
+        return finished(draft)
+
+
+@dataclass(frozen=True)
+class Plain:
+    """As the operator was lowered, with repeated loads shared and invariant bounds hoisted."""
+
+    name: ClassVar[str] = "plain"
+    knobs: ClassVar[tuple[Knob, ...]] = ()
+
+    def draft(self, program: Program, target: Target) -> Program | None:
+        return program
+
+    def finish(self, draft: Program) -> Program:
+        return finished(draft)

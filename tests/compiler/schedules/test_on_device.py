@@ -30,16 +30,16 @@ def odd_shapes() -> bytes:
     return net.build()
 
 
-@pytest.mark.parametrize("optimize", ["-O0", "-O2", "-O3", "-Os"])
+@pytest.mark.parametrize("level", ["-O0", "-O2", "-O3", "-Os"])
 @pytest.mark.parametrize("name", ["qemu_cortex_m3", "qemu_cortex_m4", "qemu_cortex_m33"])
-def test_every_layer_is_exact(name: str, optimize: str, tmp_path: Path) -> None:
+def test_every_layer_is_exact(name: str, level: str, tmp_path: Path) -> None:
     model = odd_shapes()
     path = tmp_path / "odd.tflite"
     path.write_bytes(model)
     graph = parse_model(model, "odd.tflite")
     board = load_board(name)
     source = harness.compile_model(path, board.target)
-    firmware = harness.build(source, board, optimize=optimize)
+    firmware = harness.build(source, board, level=level)
     rng = np.random.default_rng(5)
     with harness.open_session(firmware, board) as session:
         for x in (rng.integers(-128, 128, (1, 7, 9, 3)), np.full((1, 7, 9, 3), -128), np.full((1, 7, 9, 3), 127)):
