@@ -157,6 +157,8 @@ class _Estimate:
 
     def free(self, node: Expr) -> bool:
         """Whether it is an index: arithmetic on loop variables alone."""
+        if isinstance(node, Const):
+            return True
         return is_index(node) and not any(isinstance(n, Var) and n.name in self.data for n in walk_expr(node))
 
     def pressure(self, loop: For) -> int:

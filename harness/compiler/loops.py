@@ -31,6 +31,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -297,20 +298,23 @@ def accumulate(register: Buffer, term: Operand) -> Store:
 # ---- walking --------------------------------------------------------------------------------------------------------
 
 
+_CHILDREN: dict[type, Callable[[Any], tuple[Expr, ...]]] = {
+    Const: lambda node: (),
+    Var: lambda node: (),
+    Load: lambda node: node.index if node.active is None else (*node.index, node.active),
+    Binary: lambda node: (node.left, node.right),
+    Cast: lambda node: (node.value,),
+    Select: lambda node: (node.cond, node.then, node.orelse),
+    Call: lambda node: node.args,
+}
+
+
 def children(node: Expr) -> tuple[Expr, ...]:
-    if isinstance(node, Load):
-        return node.index if node.active is None else (*node.index, node.active)
-    if isinstance(node, Binary):
-        return (node.left, node.right)
-    if isinstance(node, Cast):
-        return (node.value,)
-    if isinstance(node, Select):
-        return (node.cond, node.then, node.orelse)
-    return node.args if isinstance(node, Call) else ()
+    return _CHILDREN[type(node)](node)
 
 
 def with_children(node: Expr, new: tuple[Expr, ...]) -> Expr:
-    if new == children(node):
+    if all(a is b for a, b in zip(new, children(node), strict=True)):
         return node
     if isinstance(node, Load):
         if node.active is None:
@@ -328,7 +332,8 @@ def with_children(node: Expr, new: tuple[Expr, ...]) -> Expr:
 
 def rewrite_expr(node: Expr, rule: Callable[[Expr], Expr]) -> Expr:
     """Rebuilds `node` from the leaves up, `rule` applied to every node once its operands are done."""
-    return rule(with_children(node, tuple(rewrite_expr(child, rule) for child in children(node))))
+    below = children(node)
+    return rule(with_children(node, tuple([rewrite_expr(child, rule) for child in below])) if below else node)
 
 
 def rewrite_block(block: Block, rule: Callable[[Expr], Expr]) -> Block:
@@ -353,9 +358,12 @@ def rewrite_block(block: Block, rule: Callable[[Expr], Expr]) -> Block:
 
 
 def walk_expr(node: Expr) -> Iterator[Expr]:
-    yield node
-    for child in children(node):
-        yield from walk_expr(child)
+    """Every node, before what it is made of."""
+    waiting = [node]
+    while waiting:
+        found = waiting.pop()
+        yield found
+        waiting.extend(reversed(children(found)))
 
 
 def walk(block: Block) -> Iterator[Stmt]:

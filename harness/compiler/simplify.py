@@ -72,7 +72,16 @@ def interval(node: Expr, ranges: Ranges) -> Range:
 
 def is_index(node: Expr) -> bool:
     """Arithmetic on loop variables alone: what may be reordered freely."""
-    return node.dtype is DType.I32 and all(isinstance(n, (Const, Var, Binary)) for n in walk_expr(node))
+    if node.dtype is not DType.I32:
+        return False
+    waiting = [node]
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, Binary):
+            waiting += (found.left, found.right)
+        elif not isinstance(found, (Const, Var)):
+            return False
+    return True
 
 
 def affine(node: Expr) -> tuple[dict[Expr, int], int]:

@@ -37,11 +37,7 @@ class Product:
 
     def draft(self, program: Program, target: Target) -> Program | None:
         spec = program.origin
-        if (
-            not isinstance(spec, Contraction)
-            or not self._legal(target)
-            or not short_form(spec.arithmetic, flat_weights(spec))
-        ):
+        if not isinstance(spec, Contraction) or not self._legal(target):
             return None
         blocking = Blocking(self.pixels, self.channels, self.unrolled, bool(self.pairs))
         channels = spec.weights.shape[0]
@@ -54,6 +50,8 @@ class Product:
         fewest = channels + channels % 2 if blocking.pairs else channels
         if self.pixels > pixels or self.channels // 2 >= max(fewest, FEWEST_SUMS // self.pixels):
             return None  # as much as a smaller block does
+        if not short_form(spec.arithmetic, flat_weights(spec)):
+            return None
         plan = Plan(spec, replace(blocking, channels=min(self.channels, fewest)), depth, -(-channels // self.channels))
         writer = Writer(program, plan, step)
         return writer.program() if writer.printable() else None

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -72,10 +73,7 @@ class Scaling:
         starts[: len(weights)] = folded_bias(arithmetic, weights)
         for kind, fraction in enumerate(fractions):
             starts[kind :: len(fractions)] <<= fraction
-        found = [
-            one_multiplication(_scale(arithmetic, weights, slice(kind, None, len(fractions))), fraction)
-            for kind, fraction in enumerate(fractions)
-        ]
+        found = _one_multiplications(arithmetic, weights, fractions)
         proven = [one for one in found if one is not None]
         made = cls._once(starts, proven) if len(proven) == len(found) else cls._twice(starts, arithmetic, len(weights))
         multipliers, addends, shifts = made
@@ -154,6 +152,23 @@ class Scaling:
         if isinstance(shift, Const) and (low, high) == (-128, 127) and shift.value:
             return Call(saturate_shifted(int(shift.value)), (scaled,))
         return to_int8(scaled >> shift, 0, low, high)
+
+
+_FOUND: WeakKeyDictionary[Arithmetic, dict[tuple[int, ...], list[OneMultiplication | None]]] = WeakKeyDictionary()
+
+
+def _one_multiplications(
+    arithmetic: Arithmetic, weights: np.ndarray, fractions: tuple[int, ...]
+) -> list[OneMultiplication | None]:
+    """One for each kind of sums. An arithmetic belongs to one layer, of which every draft asks for the same."""
+    known = _FOUND.setdefault(arithmetic, {})
+    if fractions not in known:
+        parts = [slice(kind, None, len(fractions)) for kind in range(len(fractions))]
+        known[fractions] = [
+            one_multiplication(_scale(arithmetic, weights, part), fraction)
+            for part, fraction in zip(parts, fractions, strict=True)
+        ]
+    return known[fractions]
 
 
 def _scale(a: Arithmetic, weights: np.ndarray, part: slice) -> Scale:
