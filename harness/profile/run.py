@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from harness.board import Board, HostRun, QemuRun, load_board
 from harness.compiler import compile_model, load_sources
 from harness.compiler.frontends import load_model
 from harness.compiler.graph import Graph
+from harness.debug.crash import Crash
+from harness.debug.stops import explain_stop
 from harness.errors import BadInput, HarnessError, system_refusals
 from harness.oracle import draw_inputs, load_inputs
 from harness.profile.cycle_counter import CycleCounter
@@ -33,12 +36,11 @@ Progress = Callable[[str, int, int], None]  # (stage, steps done, steps in all)
 class DidNotReturn(HarnessError):
     """The firmware crashed, locked up or ran out of time while it was counted; `exit_code` tells which."""
 
-    def __init__(self, stopped: TargetStopped, model: Path, board: str) -> None:
-        layer = "" if stopped.layer is None else f" in layer {stopped.layer}"
+    def __init__(self, stopped: TargetStopped, crash: Crash | None, command: Sequence[str]) -> None:
+        layer = "" if crash is None or crash.layer is None else f" in layer {crash.layer}"
         super().__init__(
-            f"{stopped.verdict.value}{layer} while it was counted: {stopped.what}",
-            where=str(model),
-            hint=f"harness verify {model} --board {board} says where and why.",
+            f"{stopped.verdict.value}{layer} while it was counted: {stopped.what if crash is None else crash.sentence}",
+            hint=f"All there is to say of it: {shlex.join(command)}",
         )
         self.exit_code = stopped.verdict.exit_code
 
@@ -80,7 +82,10 @@ def profile(
     try:
         measurement = counter.measure(firmware, values)
     except TargetStopped as stopped:
-        raise DidNotReturn(stopped, model, where.name) from stopped
+        again = ["harness", "verify", str(model), "--board", where.name if isinstance(board, Board) else str(board)]
+        again += [] if sources is None else ["--sources", str(sources)]
+        crash = explain_stop(stopped, firmware.elf, source=source)
+        raise DidNotReturn(stopped, crash, again) from stopped
     return Profile(
         model=model,
         model_sha256=hashlib.sha256(model.read_bytes()).hexdigest(),
