@@ -15,22 +15,21 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import instructions
 from benchmarks.peers import PEERS
 from benchmarks.tables import Table, markdown, terminal
 from harness.board import Board, load_board
 from harness.errors import HarnessError, InfrastructureError
 from harness.firmware import Firmware
 from harness.oracle import draw_inputs
+from harness.profile.run import counter_for
 from harness.runners import runner_for
-from harness.runners.qemu import QemuRunner
-from harness.session import Session
+from harness.session import LAYER_SECONDS, Session
 from harness.verification import verify
 
 MODELS = Path(__file__).resolve().parent.parent.parent / "shared" / "models"
@@ -39,7 +38,7 @@ INTRODUCTION = """# Performance of the main job
 `./dev benchmark --markdown docs/performance.md` wrote this page; every figure in it was measured by that run.
 
 Instructions are those of one call of `model_run` from entry to return, as an application pays it, counted in QEMU by
-the plugin `benchmarks/insn_count.c`: exact, the same in every run, and neither cycles nor seconds. Every count
+the plugin `harness/profile/tcg_count.c`: exact, the same in every run, and neither cycles nor seconds. Every count
 belongs to a firmware that was compared with the oracle layer by layer just before; the verdict stands in its row.
 TFLM is TensorFlow Lite Micro with CMSIS-NN, with the same compiler, emulator and counter; see `benchmarks/peers.py`.
 
@@ -89,24 +88,16 @@ class Wire:
 
 
 def count_instructions(firmware: Firmware, board: Board) -> int:
-    """Instructions of one call of model_run from entry to return, on QEMU; two calls must agree."""
-    runner = runner_for(board)
-    if not isinstance(runner, QemuRunner):
-        raise InfrastructureError(f"instructions are counted in QEMU only, and {board.name} runs elsewhere")
+    """Instructions of one call of model_run from entry to return, on QEMU."""
     graph = firmware.source.graph
-    with tempfile.TemporaryDirectory() as folder:
-        counts = Path(folder) / "counts"
-        counting = replace(runner, options=(*runner.options, *instructions.options(firmware.elf, "model_run", counts)))
-        with Session(firmware, counting) as session:
-            for _ in range(2):
-                # An input may share its place in the arena with a later tensor: it is written before each run.
-                for tensor, values in zip(graph.inputs, draw_inputs(graph, SEED, 1), strict=True):
-                    session.write_tensor(tensor, values[0].reshape(graph.tensor(tensor).shape))
-                session.run()
-        found = instructions.read(counts)
-    if len(found) != 2 or found[0] != found[1]:
-        raise InfrastructureError(f"two equal runs were counted as {found}", where=str(firmware.elf))
-    return found[0]
+    inputs = [
+        values[0].reshape(graph.tensor(tensor).shape)
+        for tensor, values in zip(graph.inputs, draw_inputs(graph, SEED, 1), strict=True)
+    ]
+    total = counter_for(board, None, None, LAYER_SECONDS).measure(firmware, inputs).total
+    if total.instructions is None:
+        raise InfrastructureError(f"instructions are counted in QEMU only, and {board.name} runs elsewhere")
+    return total.instructions
 
 
 def measure(model: str, path: Path, board_name: str) -> Row:

@@ -30,6 +30,9 @@ from harness.toolchain.store import Store, digest
 STUB = "firmware_stub"  # folder of the stub's files among the sources
 ELF = "firmware.elf"
 FACTS = "firmware.json"  # written last: a folder without it is not finished
+_FACTS = {"build_id", "flash_bytes", "flash_code_bytes", "ram_bytes", "stack_bytes", "reserved_stack_bytes",
+          "layer_stack_bytes"}  # fmt: skip
+MAP = "firmware.map"  # the linker's account of what lies where
 CODE_AT_ZERO_GUARD = 256  # bytes of the null guard where the vector table is at address 0
 NULL_GUARD = 65536  # elsewhere: pointers to NULL with an offset, too
 STACK_GUARD = 1 << 20  # bytes of the guard under the stack where nothing lies below its region
@@ -61,6 +64,8 @@ class Firmware:
     flash_code_bytes: int  # of it, without the model's weights
     ram_bytes: int  # variables, stacks and arena
     stack_bytes: int  # deepest chain of model_run; where it has no bound, the stack that is reserved
+    reserved_stack_bytes: int  # that the linker set aside for model and stub together
+    layer_stack_bytes: tuple[int | None, ...]  # deepest chain of each layer; None: it has no bound
 
 
 @dataclass(frozen=True)
@@ -218,7 +223,7 @@ def _units(files: Mapping[str, str], source: CSource, board: Board, gcc: Gcc, le
 
 
 def _link_flags(board: Board) -> tuple[str, ...]:
-    common = ("-Wl,--gc-sections", "-Wl,--build-id=sha1", "-Wl,-Map=firmware.map")
+    common = ("-Wl,--gc-sections", "-Wl,--build-id=sha1", f"-Wl,-Map={MAP}")
     if board.cpu.architecture == "host":
         return (*board.cpu.flags, *_SANITIZERS, *common, "-lm")
     libraries = ("-Wl,--start-group", "-lc", "-lm", "-lgcc", "-Wl,--end-group")
@@ -247,8 +252,8 @@ def _make(
     graphs = {
         unit.path: store.object(unit.key, ".ci").read_text(encoding="utf-8") for unit in units if unit.path[-1] == "c"
     }
-    model_stack, stack_bytes = _stack(graphs, board)
-    _link(folder, units, source, board, gcc, store, stack_bytes)
+    stack = _stack(graphs, source, board)
+    _link(folder, units, source, board, gcc, store, stack.reserved)
     host = board.cpu.architecture == "host"
     sizes = elf_file.Sizes(0, 0, 0) if host else elf_file.sizes(folder / ELF)
     facts = {
@@ -256,7 +261,9 @@ def _make(
         "flash_bytes": sizes.flash,
         "flash_code_bytes": sizes.code,
         "ram_bytes": sizes.ram,
-        "stack_bytes": 0 if host else model_stack,
+        "stack_bytes": 0 if host else stack.model,
+        "reserved_stack_bytes": 0 if host else stack.reserved,
+        "layer_stack_bytes": [0 if host else depth for depth in stack.layers],
     }
     (folder / FACTS).write_text(json.dumps(facts), encoding="utf-8")
 
@@ -286,15 +293,24 @@ def _compile(folder: Path, units: Sequence[_Unit], gcc: Gcc, store: Store, progr
         executor.shutdown(cancel_futures=True)
 
 
-def _stack(graphs: Mapping[str, str], board: Board) -> tuple[int, int]:
-    """Bytes of stack: (of the model alone, to reserve)."""
+@dataclass(frozen=True)
+class _Stack:
+    """Bytes of the deepest chains of calls."""
+
+    model: int  # of model_run; where it has no bound, what is reserved
+    layers: tuple[int | None, ...]
+    reserved: int
+
+
+def _stack(graphs: Mapping[str, str], source: CSource, board: Board) -> _Stack:
     layers = call_graph([graphs["model_layers.c"]]).frames
     graph = call_graph(graphs.values(), {INDIRECT: layers})
     model, whole = graph.depth("model_run"), graph.depth("main")
     reserved = board.stub.stack_bytes
     if whole is not None:
         reserved = max(reserved, (whole + EXCEPTION_BYTES + STACK_MARGIN + 7) // 8 * 8)
-    return (reserved if model is None else model), reserved
+    depths = tuple(graph.depth(layer.name) for layer in source.layers)
+    return _Stack(reserved if model is None else model, depths, reserved)
 
 
 def _link(
@@ -336,6 +352,8 @@ def _find(store: Store, key: str, source: CSource, board: Board) -> Firmware | N
         store.used(folder)
     except (FileNotFoundError, json.JSONDecodeError):
         return None
+    if facts.keys() != _FACTS:  # an earlier version wrote them
+        return None
     if not elf_file.begins(folder / ELF):
         return None
     return Firmware(
@@ -348,4 +366,6 @@ def _find(store: Store, key: str, source: CSource, board: Board) -> Firmware | N
         flash_code_bytes=facts["flash_code_bytes"],
         ram_bytes=facts["ram_bytes"],
         stack_bytes=facts["stack_bytes"],
+        reserved_stack_bytes=facts["reserved_stack_bytes"],
+        layer_stack_bytes=tuple(facts["layer_stack_bytes"]),
     )

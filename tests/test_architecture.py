@@ -25,7 +25,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("rpc",),
     ("session",),
     ("debug",),
-    ("verification",),
+    ("verification", "profile"),
     ("report",),
     ("doctor", "demo"),
     ("cli", "pytest_plugin", "__main__"),

@@ -64,7 +64,7 @@ def test_wheel_holds_everything_it_needs_and_no_tests(wheel: Path) -> None:
         wanted = {f"harness/_data/{name}" for name in tracked(folder)}
         assert wanted, folder
         assert wanted <= names, wanted - names
-    assert {name for name in tracked("harness") if name.endswith(".py")} <= names
+    assert {name for name in tracked("harness") if name.endswith((".py", ".c"))} <= names
     assert {DEMO_MODEL, "harness/py.typed"} <= names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     strangers = {name for name in names if not name.startswith("harness/") and ".dist-info/" not in name}

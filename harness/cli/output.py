@@ -53,8 +53,8 @@ class Output:
         """Write the JSON if it was asked for. BadInput when the file cannot be written."""
         if self.json is None:
             return
-        text = json.dumps(result, indent=2, allow_nan=False) + "\n"
         try:
+            text = _json(result)
             if self.json == "-":
                 if sys.stdout is None:
                     raise OSError(errno.EBADF, "it is closed")
@@ -67,6 +67,21 @@ class Output:
         except OSError as error:
             where = "standard output" if self.json == "-" else self.json
             raise _Unwritable(f"the JSON cannot be written: {error.strerror}", where=where) from error
+
+    def save(self, path: Path, text: str) -> None:
+        """Write a file that was asked for beside the JSON. BadInput when it cannot be written."""
+        try:
+            path.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise BadInput(f"it cannot be written: {error.strerror}", where=str(path)) from error
+
+    def save_json(self, path: Path, result: dict[str, Any]) -> None:
+        """As `save`."""
+        self.save(path, _json(result))
+
+
+def _json(result: dict[str, Any]) -> str:
+    return json.dumps(result, indent=2, allow_nan=False) + "\n"
 
 
 def common(function: Callable[..., int]) -> Callable[..., int]:
@@ -117,14 +132,20 @@ def _as_json(error: HarnessError) -> dict[str, Any]:
 
 
 def _place(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    """Refuse a file that could never be written before anything is run for its sake."""
-    if value in (None, "-"):
-        return value
-    path = Path(value)
-    if not path.resolve().parent.is_dir():
-        raise click.BadParameter(f"the folder of {value} does not exist", context, parameter)
-    if path.is_dir():
-        raise click.BadParameter(f"{value or '.'} is a folder", context, parameter)
-    if not os.access(path if path.exists() else path.resolve().parent, os.W_OK):
-        raise click.BadParameter(f"{value} may not be written", context, parameter)
+    """As `file_to_write`; - is standard output."""
+    if value is not None and value != "-":
+        file_to_write(context, parameter, Path(value))
     return value
+
+
+def file_to_write(context: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
+    """Refuse a file that could never be written before anything is run for its sake."""
+    if path is None:
+        return None
+    if not path.resolve().parent.is_dir():
+        raise click.BadParameter(f"the folder of {path} does not exist", context, parameter)
+    if path.is_dir():
+        raise click.BadParameter(f"{path} is a folder", context, parameter)
+    if not os.access(path if path.exists() else path.resolve().parent, os.W_OK):
+        raise click.BadParameter(f"{path} may not be written", context, parameter)
+    return path

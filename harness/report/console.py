@@ -9,7 +9,8 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from harness.debug.comparison import LayerResult, Status
-from harness.report.layer_table import WIDTH, layer_table
+from harness.report.columns import WIDTH
+from harness.report.layer_table import layer_table
 from harness.report.text import printable, printable_lines
 from harness.report.traceback import traceback_text
 from harness.verdict import Verdict

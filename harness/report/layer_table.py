@@ -7,74 +7,32 @@ shortened, then whole columns leave, the least telling first.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
 
 from rich.table import Table
 from rich.text import Text
 
 from harness.debug.comparison import LayerResult, Status
+from harness.report.columns import WIDTH, Column, column, table
 from harness.report.text import printable, shortened
 from harness.verification import Report
 
-WIDTH = 120  # characters of a report that is not for a terminal
-_GAP = 2  # blanks between two columns
 _NAME = 24  # characters of a tensor's name where there is room
-_SHORTEST_NAME = 10  # a name with fewer says nothing
 _STYLES = {Status.MATCH: "green", Status.LOCAL: "bold red", Status.PROPAGATED: "yellow", Status.NOT_RUN: "dim"}
 _LEAVING = ("tensor", "operator", "elements", "shape", "ULPs", "largest difference", "mismatches")  # in this order
 
 
-@dataclass(frozen=True)
-class _Column:
-    heading: str
-    cells: tuple[Text, ...]
-    right: bool = False
-
-    @property
-    def width(self) -> int:
-        """Characters without which something is cut; a heading may be broken between its words."""
-        words = (Text(word).cell_len for word in self.heading.split())
-        return max((*words, *(cell.cell_len for cell in self.cells)), default=0)
-
-    def within(self, width: int) -> _Column:
-        return replace(self, cells=tuple(Text(shortened(cell.plain, width)) for cell in self.cells))
-
-
 def layer_table(report: Report, width: int = WIDTH) -> Table:
     """Number, C function, operator, tensor, shape, elements, mismatches, largest difference, status, in `width`."""
-    columns = _fitting(_columns(report), width)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column.heading, justify="right" if column.right else "left", width=column.width)
-    for row in zip(*(column.cells for column in columns), strict=True):
-        table.add_row(*row)
-    return table
+    return table(_columns(report), width, _LEAVING, "tensor")
 
 
-def _fitting(columns: list[_Column], width: int) -> list[_Column]:
-    """Those of `columns` that there is room for, with the tensor's name as long as it may be."""
-    for leaving in _LEAVING:
-        excess = sum(column.width + _GAP for column in columns) - _GAP - width
-        if excess <= 0:
-            break
-        if leaving == "tensor":
-            (tensor,) = (column for column in columns if column.heading == leaving)
-            if tensor.width - excess >= _SHORTEST_NAME:
-                return [column.within(column.width - excess) if column is tensor else column for column in columns]
-        columns = [column for column in columns if column.heading != leaving]
-    return columns
-
-
-def _columns(report: Report) -> list[_Column]:
+def _columns(report: Report) -> list[Column]:
     results = report.comparison.layers
     tensors = [report.output_tensors(result) for result in results]
     compared = [result.status is not Status.NOT_RUN and result.difference.elements > 0 for result in results]
     ulps = [result.difference.max_ulp for result in results]
 
-    def column(heading: str, cells: list[str], *, right: bool = False) -> _Column:
-        return _Column(heading, tuple(Text(cell) for cell in cells), right)
-
-    def figures(heading: str, cells: list[str]) -> _Column:
+    def figures(heading: str, cells: list[str]) -> Column:
         return column(heading, [cell if known else "" for cell, known in zip(cells, compared, strict=True)], right=True)
 
     kept = [report.source.kept.get(result.layer.outputs[0]) for result in results]
@@ -90,7 +48,7 @@ def _columns(report: Report) -> list[_Column]:
         figures("mismatches", [f"{result.difference.mismatches:,}" for result in results]),
         figures("largest difference", [_largest(result) for result in results]),
         *([figures("ULPs", ["" if n is None else f"{n:,}" for n in ulps])] if any(n is not None for n in ulps) else []),
-        _Column("status", tuple(_status(report, result) for result in results)),
+        Column("status", tuple(_status(report, result) for result in results)),
     ]
 
 

@@ -1,4 +1,4 @@
-"""What `harness verify` shows while it works: the stage, and a bar over the layers. Nothing where nobody watches."""
+"""What a command shows while it works: the stage, and a bar over the layers. Nothing where nobody watches."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ _STAGES = {
     "oracle": "asking the oracle",
     "boot": "starting the target",
     "run": "running layers",
+    "count": "counting",
 }
 
 

@@ -30,6 +30,11 @@ class Gcc:
     path: str
     version: str  # first line of --version, and when the file was last changed: a new compiler makes new objects
 
+    @property
+    def release(self) -> str:
+        """The first line of --version alone: the same on every machine that has this compiler."""
+        return self.version.rpartition(" ")[0]
+
     def run(self, arguments: Sequence[str], folder: Path, file: str, made: Sequence[Path]) -> None:
         """Run it in `folder`, to make the files `made`.
 
@@ -64,7 +69,15 @@ class Gcc:
 
 def compiler(board: Board) -> Gcc:
     """The compiler for `board`. ToolMissing: it is not on the PATH."""
-    name = "gcc" if board.cpu.core == "host" else "arm-none-eabi-gcc"
+    return host_compiler() if board.cpu.core == "host" else _found("arm-none-eabi-gcc")
+
+
+def host_compiler() -> Gcc:
+    """The compiler for programs of this machine. ToolMissing: it is not on the PATH."""
+    return _found("gcc")
+
+
+def _found(name: str) -> Gcc:
     path = shutil.which(name)
     if path is None:
         raise ToolMissing(f"{name} is not on the PATH", hint=_HINTS[name])

@@ -9,56 +9,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
 import pytest
 
-import harness
+from tests.cli.conftest import ROOT, Run
 from tests.edited_sources import FLIP, READ_NOWHERE, SPIN, four_layers, insert, sources
-from tests.models import Net
-
-ROOT = Path(harness.__file__).resolve().parent.parent
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache that begins empty."""
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture
-def run(tmp_path: Path, cache: Path) -> Run:
-    """run(*arguments) in an empty folder."""
-
-    def call(*arguments: str | Path, stdout: str | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
-        variables = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(cache), **environment}
-        with ExitStack() as stack:
-            return subprocess.run(
-                [sys.executable, "-m", "harness", *map(str, arguments)],
-                stdout=subprocess.PIPE if stdout is None else stack.enter_context(Path(stdout).open("w")),
-                stderr=subprocess.PIPE,
-                text=True,
-                cwd=tmp_path,
-                env=variables,
-                timeout=120,
-            )
-
-    return call
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    net = Net(seed=1)
-    net.softmax(net.fully_connected(net.input((1, 8)), 4))
-    path = tmp_path / "tiny.tflite"
-    path.write_bytes(net.build())
-    return path
-
-
-@pytest.mark.parametrize("command", [[], ["verify"], ["compile"], ["boards"], ["doctor"], ["demo"]])
+@pytest.mark.parametrize("command", [[], ["verify"], ["compile"], ["profile"], ["boards"], ["doctor"], ["demo"]])
 def test_every_command_explains_itself(run: Run, command: list[str]) -> None:
     done = run(*command, "--help")
     assert done.returncode == 0

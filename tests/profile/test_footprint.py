@@ -1,0 +1,60 @@
+"""Bytes by layer against the symbols of the image and the sum of its parts."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.board import load_board
+from harness.compiler import compile_model
+from harness.compiler.csource import Placement
+from harness.debug.image import Image
+from harness.firmware import Firmware, build
+from harness.profile.footprint import arena_bytes, footprints
+from tests.edited_sources import four_layers
+
+pytestmark = pytest.mark.skipif(shutil.which("arm-none-eabi-gcc") is None, reason="needs arm-none-eabi-gcc")
+
+
+@pytest.fixture(scope="module")
+def firmware(tmp_path_factory: pytest.TempPathFactory) -> Firmware:
+    board = load_board("qemu_cortex_m4")
+    return build(compile_model(four_layers(tmp_path_factory.mktemp("m") / "four.tflite"), board.target), board)
+
+
+def test_code_and_constants_are_those_of_the_symbols(firmware: Firmware) -> None:
+    image = Image(firmware.elf)
+    for layer, found in zip(firmware.source.layers, footprints(firmware), strict=True):
+        symbol = image.symbol(layer.name)
+        assert symbol is not None
+        assert found.flash_code == (symbol.size + 3) // 4 * 4  # sections are aligned
+        constants = sum(o.size for o in image.objects if o.name.startswith(f"{layer.name}_"))
+        assert found.flash_constants >= constants
+    assert sum(found.flash_constants for found in footprints(firmware)) == firmware.source.constant_bytes
+
+
+def test_all_of_it_is_part_of_the_whole(firmware: Firmware) -> None:
+    found = footprints(firmware)
+    assert sum(one.flash for one in found) < firmware.flash_bytes
+    assert max(one.arena for one in found) <= firmware.source.arena_bytes
+    assert all(one.stack is not None and one.stack <= firmware.stack_bytes for one in found)
+    assert max(one.stack or 0 for one in found) > 0
+
+
+def test_bytes_that_tensors_share_count_once(firmware: Firmware) -> None:
+    source = firmware.source
+    layer = source.layers[0]
+    (x,), (y,) = layer.inputs, layer.outputs
+    for place, wanted in ((Placement(100, 10), 20), (Placement(105, 10), 15), (Placement(102, 3), 10)):
+        moved = replace(source, placements={x: Placement(100, 10) if wanted != 20 else Placement(0, 10), y: place})
+        assert arena_bytes(moved, layer) == wanted
+
+
+def test_nothing_but_the_arena_is_known_of_a_native_build(tmp_path: Path) -> None:
+    board = load_board("host")
+    native = build(compile_model(four_layers(tmp_path / "four.tflite"), board.target), board)
+    assert all((one.flash, one.stack) == (0, 0) for one in footprints(native))
+    assert all(one.arena > 0 for one in footprints(native))
