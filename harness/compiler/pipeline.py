@@ -11,7 +11,8 @@ from harness.board import Target
 from harness.compiler import arena
 from harness.compiler.csource import CSource, Layer
 from harness.compiler.emit import files_of
-from harness.compiler.graph import ABSENT, Graph, Op
+from harness.compiler.graph import Graph, Op
+from harness.compiler.groups import Groups
 from harness.compiler.interpret import run
 from harness.compiler.loops import Expr, Load, Program, rewrite_block
 from harness.compiler.ops import OPERATORS
@@ -56,7 +57,8 @@ def compile_graph(
     lowered = run_passes(graph, disabled)
     if not lowered.ops:
         raise ModelError("has no operators: there is nothing to compile", where=graph.name)
-    compiled = [compile_layer(lowered, op, index, target) for index, op in enumerate(lowered.ops)]
+    groups = Groups(graph, lowered)
+    compiled = [compile_layer(groups, op, index, target) for index, op in enumerate(lowered.ops)]
     if check:
         for one in compiled:
             prove(one, proofs)
@@ -88,8 +90,9 @@ def run_passes(graph: Graph, disabled: frozenset[str] = frozenset()) -> Graph:
     return graph
 
 
-def compile_layer(graph: Graph, op: Op, index: int, target: Target) -> CompiledLayer:
-    """Lowers and schedules one operator."""
+def compile_layer(groups: Groups, op: Op, index: int, target: Target) -> CompiledLayer:
+    """Lowers and schedules one operator of the graph that the passes left."""
+    graph = groups.graph
     operator = OPERATORS[op.kind]
     if operator.lower is None:
         raise ModelError(f"{op.kind} has no C", where=f"operator {op.sources}")
@@ -102,10 +105,11 @@ def compile_layer(graph: Graph, op: Op, index: int, target: Target) -> CompiledL
         name=name,
         op=op.kind,
         ops=op.sources,
-        inputs=_read(graph, op),
-        outputs=_shown(graph, op),
+        inputs=groups.inputs(op),
+        outputs=groups.outputs(op),
         file=f"layers/{index:03d}_{name}.c",
         macs=operator.macs(graph, op),
+        parts=groups.parts(op),
     )
     return CompiledLayer(layer, unscheduled, program)
 
@@ -113,8 +117,7 @@ def compile_layer(graph: Graph, op: Op, index: int, target: Target) -> CompiledL
 def _bound(program: Program, graph: Graph, op: Op) -> Program:
     """`program` with a first operand that is constant among its tables; operators lower it as if it were computed."""
     x = graph.operand(op, 0)
-    activations = {t for t in op.inputs if t != ABSENT and graph.tensor(t).data is None}
-    if activations or x is None or x.data is None or not program.of_space("input"):
+    if graph.activations(op) or x is None or x.data is None or not program.of_space("input"):
         return program
     (parameter,) = program.of_space("input")
     table = replace(parameter, space="const", data=x.data.reshape(parameter.shape))
@@ -124,31 +127,6 @@ def _bound(program: Program, graph: Graph, op: Op) -> Program:
 
     body = rewrite_block(program.body, from_table)
     return replace(program, buffers=(*(b for b in program.buffers if b is not parameter), table), body=body)
-
-
-def _read(graph: Graph, op: Op) -> tuple[int, ...]:
-    """The tensors a layer starts from, one for each parameter of its function.
-
-    Where a view was folded into the operator that reads it, what the view shows: a tensor that is read under two shapes
-    stands there twice.
-    """
-    folded = {v.tensor: v.base for v in graph.views if set(v.sources) <= set(op.sources)}
-    read = []
-    for tensor in dict.fromkeys(op.inputs):
-        while tensor in folded:
-            tensor = folded[tensor]
-        if tensor != ABSENT and graph.tensor(tensor).data is None:
-            read.append(tensor)
-    return tuple(read)
-
-
-def _shown(graph: Graph, op: Op) -> tuple[int, ...]:
-    """The tensors a layer leaves behind: of each output the last view that was folded into the operator."""
-    shown = []
-    for output in op.outputs:
-        views = [v.tensor for v in graph.views if graph.base(v.tensor) == output and set(v.sources) <= set(op.sources)]
-        shown.append(views[-1] if views else output)
-    return tuple(shown)
 
 
 def prove(layer: CompiledLayer, proofs: ProofStore | None = None) -> None:
@@ -193,4 +171,5 @@ def random_inputs(program: Program, seed: int = CHECK_SEED) -> dict[str, np.ndar
 def programs_of(graph: Graph, target: Target, disabled: frozenset[str] = frozenset()) -> Sequence[CompiledLayer]:
     """The compiled layers by themselves, for tests and for looking at the loops."""
     lowered = run_passes(graph, disabled)
-    return [compile_layer(lowered, op, i, target) for i, op in enumerate(lowered.ops)]
+    groups = Groups(graph, lowered)
+    return [compile_layer(groups, op, i, target) for i, op in enumerate(lowered.ops)]
