@@ -7,7 +7,24 @@ from collections.abc import Sequence
 import numpy as np
 
 from harness.compiler.graph import ABSENT, Graph, Op, TensorId
-from harness.compiler.ops import add, conv2d, depthwise_conv2d, fully_connected, pool2d, reshape, softmax
+from harness.compiler.ops import (
+    add,
+    concatenation,
+    conv2d,
+    depthwise_conv2d,
+    fully_connected,
+    pack,
+    pad,
+    pool2d,
+    reshape,
+    resize_nearest_neighbor,
+    slice,
+    softmax,
+    split,
+    squeeze,
+    strided_slice,
+    transpose,
+)
 from harness.compiler.ops.base import Case, Operator
 from harness.compiler.values import Values
 from harness.errors import BadInput, ModelError
@@ -25,6 +42,19 @@ OPERATORS: dict[str, Operator] = {
         reshape.OPERATOR,
         softmax.OPERATOR,
         add.OPERATOR,
+        pad.PAD,
+        pad.PADV2,
+        transpose.OPERATOR,
+        concatenation.OPERATOR,
+        split.SPLIT,
+        split.SPLIT_V,
+        squeeze.SQUEEZE,
+        squeeze.EXPAND_DIMS,
+        slice.OPERATOR,
+        strided_slice.OPERATOR,
+        pack.PACK,
+        pack.UNPACK,
+        resize_nearest_neighbor.OPERATOR,
     )
 }
 

@@ -12,6 +12,7 @@ import tflite
 from harness.board import Target
 from harness.compiler.graph import Graph, Op
 from harness.compiler.loops import Program
+from harness.compiler.lowering.moves import Move
 from harness.errors import ModelError
 
 Shape = tuple[int, ...]
@@ -46,6 +47,7 @@ class Operator:
     cases: tuple[Case, ...]
     lower: Callable[[Graph, Op, str], Program] | None = None  # the plain loops, under the C function's name
     schedule: Callable[[Program, Target], Program] | None = None  # how they are made fast; None: as they are
+    moves: Callable[[Graph, Op], tuple[Move, ...]] | None = None  # of an operator that only moves elements
 
 
 def no_macs(graph: Graph, op: Op) -> int:

@@ -3,6 +3,7 @@ checked by the verifier and its result compared with the unscheduled program by 
 
 common   the steps every schedule begins and ends with
 scalar   cores that multiply one pair at a time, and what no other file has a better way for
+copies   layers that only move elements, on any core
 dsp      cores that multiply two pairs of 16-bit lanes at a time: Cortex-M4, M7, M33
 mve      Cortex-M55: 128-bit vectors
 """
@@ -15,10 +16,11 @@ from harness.board import Target
 from harness.compiler.loops import Program
 from harness.compiler.schedules import dsp, scalar
 from harness.compiler.schedules.common import plain, tidy
+from harness.compiler.schedules.copies import copies
 
 Schedule = Callable[[Program, Target], Program]
 
-__all__ = ["Schedule", "contraction", "depthwise", "elementwise", "plain", "pool", "tidy"]
+__all__ = ["Schedule", "contraction", "copies", "depthwise", "elementwise", "plain", "pool", "tidy"]
 
 
 def contraction(program: Program, target: Target) -> Program:
