@@ -34,7 +34,7 @@ class Groups:
         """The model's tensors that are done with `op` beside `outputs`, which cover their bytes."""
         own = {self.graph.base(output) for output in op.outputs}
         views = [v for v in self._folded(op) if self.graph.base(v.tensor) in own]
-        done = dict.fromkeys((*op.outputs, *(t for v in views for t in (v.base, v.tensor) if t not in self._written)))
+        done = dict.fromkeys((*op.outputs, *(v.base if v.tensor in self._filled else v.tensor for v in views)))
         outputs = self.outputs(op)
         return tuple(t for t in done if t < self.graph.model_tensors and t not in outputs)
 
@@ -67,14 +67,9 @@ class Groups:
         return views
 
     @cached_property
-    def _written(self) -> set[TensorId]:
-        """What operators write by themselves."""
-        return {t for op in self.graph.ops for t in op.outputs}
-
-    @cached_property
     def _filled(self) -> set[TensorId]:
         """What operators write, whole or piece by piece; a view that is not among them shows one that is."""
-        filled = set(self._written)
+        filled = {t for op in self.graph.ops for t in op.outputs}
         while more := {v.base for v in self.graph.views if v.tensor in filled} - filled:
             filled |= more
         return filled

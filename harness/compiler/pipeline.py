@@ -18,7 +18,10 @@ from harness.compiler.loops import Expr, Load, Program, rewrite_block
 from harness.compiler.ops import OPERATORS
 from harness.compiler.passes.base import Pass
 from harness.compiler.passes.drop_channels import DropChannels
+from harness.compiler.passes.fold_concatenations import FoldConcatenations
 from harness.compiler.passes.fold_constants import FoldConstants
+from harness.compiler.passes.fold_pads import FoldPads
+from harness.compiler.passes.fold_transposes import FoldTransposes
 from harness.compiler.passes.fold_views import FoldViews
 from harness.compiler.proofs import ProofStore
 from harness.compiler.schedules import plain
@@ -27,8 +30,11 @@ from harness.errors import CompilerBug, ModelError
 
 PASSES: tuple[Pass, ...] = (
     FoldConstants(),  # first: what is known needs neither code nor a place in the arena
+    FoldTransposes(),  # before views: what two of them leave may be one
+    FoldPads(),  # before channels are dropped: a convolution behind a PAD is not a link of a chain
     DropChannels(),  # before views: a channel is a place in the last dimension, which a view may split
     FoldViews(),  # then what is left of reshapes is about activations only, and no work for anybody after it
+    FoldConcatenations(),  # last: a piece may be a view of what has to lie in the whole
 )
 
 CHECK_SEED = 0x5EED

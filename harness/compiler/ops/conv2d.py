@@ -19,7 +19,7 @@ from harness.compiler.lowering.quantise import (
     conv_params,
     effective_scales,
 )
-from harness.compiler.lowering.window import Pair, Window, pad_2d, tap_view, windows_2d
+from harness.compiler.lowering.window import Padding, Pair, Window, pad_2d, tap_view, windows_2d
 from harness.compiler.ops import checks
 from harness.compiler.ops.base import Case, Operator, activation_name, padding_name, required_options
 from harness.dtypes import DType
@@ -27,7 +27,7 @@ from harness.dtypes import DType
 
 @dataclass(frozen=True)
 class Conv2D:
-    padding: str  # "SAME" or "VALID"
+    padding: Padding
     stride: Pair  # (height, width), as all pairs
     dilation: Pair
     activation: str  # "NONE", "RELU", "RELU6" or "RELU_N1_TO_1"
