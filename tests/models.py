@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import tflite
 
+from tests.moving_models import Moving
 from tests.tflite_writer import (
     BufferSpec,
     ModelSpec,
@@ -43,7 +44,7 @@ _INT8_VERSIONS |= {"SOFTMAX": 2, "ADD": 2}
 _SIGMA = 3.0  # standard deviation of what a layer accumulates, in real numbers: RELU6 then clamps at two of them
 
 
-class Net:
+class Net(Moving):
     """A model under construction. Each method adds one operator and gives the tensor index of its output.
 
     Operators: `activation` is a name of tflite.ActivationFunctionType, `padding` "SAME" or "VALID", pairs are (height,
@@ -164,14 +165,6 @@ class Net:
         """x (n, h, w, c) → (n, h', w', c). Options: stride (default: the window), padding, activation."""
         return self._pool("MAX_POOL_2D", x, window, **options)
 
-    def reshape(self, x: TensorIndex, shape: tuple[int, ...] | None = None) -> TensorIndex:
-        """Same elements in another shape; without `shape`, flattened to (n, rest)."""
-        first, *rest = self.shape(x)
-        shape = shape or (first, int(np.prod(rest)))
-        target = self.constant(np.array(shape, np.int32), name=f"shape_{len(self.tensors)}")
-        spec = OptionsSpec("ReshapeOptions", {"NewShape": list(shape)})
-        return self._operator("RESHAPE", (x, target), shape, self._quant(x), spec)
-
     def softmax(self, x: TensorIndex, *, beta: float = 1.0) -> TensorIndex:
         """Along the last dimension; the int8 output is quantised as TFLite demands."""
         spec = OptionsSpec("SoftmaxOptions", {"Beta": beta})
@@ -263,13 +256,28 @@ class Net:
         quant: tuple[float, int],
         options: OptionsSpec,
     ) -> TensorIndex:
+        (output,) = self._operators(kind, inputs, [shape], quant, options)
+        return output
+
+    def _operators(
+        self,
+        kind: str,
+        inputs: tuple[TensorIndex, ...],
+        shapes: Sequence[tuple[int, ...]],
+        quant: tuple[float, int],
+        options: OptionsSpec | None,
+    ) -> tuple[TensorIndex, ...]:
+        """An operator with an output of each of `shapes`, all of one quantisation."""
         version = _INT8_VERSIONS.get(kind, 1) if self.dtype == "int8" else 1
         code = OpcodeSpec(getattr(tflite.BuiltinOperator, kind), version)
         if code not in self.opcodes:
             self.opcodes.append(code)
-        output = self._variable(f"{kind.lower()}_{len(self.operators)}", shape, quant)
-        self.operators.append(OperatorSpec(self.opcodes.index(code), inputs, (output,), options))
-        return output
+        name = f"{kind.lower()}_{len(self.operators)}"
+        outputs = tuple(
+            self._variable(f"{name}_{n}" if len(shapes) > 1 else name, shape, quant) for n, shape in enumerate(shapes)
+        )
+        self.operators.append(OperatorSpec(self.opcodes.index(code), inputs, outputs, options))
+        return outputs
 
 
 def _float32(values: Any) -> tuple[float, ...]:

@@ -47,8 +47,9 @@ def plan(graph: Graph) -> Plan:
     size = max((offsets[life.tensor] + life.bytes for life in lifetimes), default=0)
     places = {life.tensor: Placement(offsets[life.tensor], life.bytes) for life in lifetimes}
     for view in graph.views:
-        if graph.base(view.tensor) in places:
-            places[view.tensor] = places[graph.base(view.tensor)]
+        base, offset = graph.place(view.tensor)
+        if base in places:
+            places[view.tensor] = Placement(places[base].offset + offset, graph.tensor(view.tensor).bytes)
     return Plan(places, size, bound)
 
 

@@ -17,16 +17,17 @@ class Layer:
     name: str  # the C function, such as "conv2d_3"
     op: str  # the operator that does the work, such as "CONV_2D"
     ops: tuple[int, ...]  # indices of the model's operators it computes, in order
-    inputs: tuple[TensorId, ...]  # non-constant tensors it reads, as its C function's parameters; one may stand twice
-    outputs: tuple[TensorId, ...]  # tensors it writes: ids below graph.model_tensors are the model's own
+    inputs: tuple[TensorId, ...]  # non-constant tensors that its outputs are computed from
+    outputs: tuple[TensorId, ...]  # tensors that are done with it, once for all their bytes
     file: str  # "layers/003_conv2d_3.c"
     macs: int  # multiply-accumulates of one inference
     schedule: str = "plain"  # how its loops were made fast, and with what knobs
+    parts: tuple[TensorId, ...] = ()  # tensors that are done with it too, and whose bytes `outputs` cover
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a tensor lives. Tensors that are views of one another share one place."""
+    """Where a tensor lives. Tensors that are views of one another share a place, or lie inside one another's."""
 
     offset: int  # bytes from the start of the arena
     bytes: int

@@ -35,7 +35,7 @@ def files_of(
     graph: Graph, target: Target, layers: Sequence[Layer], programs: Sequence[Program], plan: Plan
 ) -> dict[str, str]:
     """Relative path to text, for everything needed to build the model."""
-    calls = [_call(layer, program, plan) for layer, program in zip(layers, programs, strict=True)]
+    calls = [_call(graph, layer, program, plan) for layer, program in zip(layers, programs, strict=True)]
     files = {
         "model.h": _model_h(graph, plan, len(layers)),
         "model.c": _model_c(calls),
@@ -127,10 +127,11 @@ def _model_h(graph: Graph, plan: Plan, layers: int) -> str:
     return _guard("MODEL_H", lines)
 
 
-def _call(layer: Layer, program: Program, plan: Plan) -> str:
+def _call(graph: Graph, layer: Layer, program: Program, plan: Plan) -> str:
     """The call of one layer with its places in the arena, in the order of the function's parameters."""
     args = []
-    places = [plan.placements[t] for t in (*layer.inputs, *layer.outputs)]
+    op = graph.ops[layer.index]
+    places = [plan.placements[t] for t in (*graph.activations(op), *op.outputs)]
     buffers = (*program.of_space("input"), *program.of_space("output"))
     for buffer, place in zip(buffers, places, strict=True):
         const = "const " if buffer.space == "input" else ""

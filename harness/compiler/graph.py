@@ -1,7 +1,7 @@
 """The first IR: *what* a model computes. Tensors, operators, quantisation; no loops, no addresses.
 
     Graph  = name, tensors: Tensor*, ops: Op*, inputs: TensorId*, outputs: TensorId*, views: View*
-    View   = tensor, base, sources: operator index in the model*
+    View   = tensor, base, sources: operator index in the model*, offset
     Op     = kind, inputs: (TensorId | ABSENT)*, outputs: TensorId*, attrs, sources: operator index in the model*
     Tensor = name, shape, dtype, quant?, data?          data present: a constant
     Quant  = scales, zero_points, axis?                 real = scale * (q - zero_point); one pair, or one per channel
@@ -9,7 +9,9 @@
 A tensor's id is its position in `Graph.tensors`; ids below `Graph.model_tensors` are the model file's own tensor
 indices, so an oracle and a report can speak of the same tensor. Passes append tensors, never renumber; one that loses
 channels keeps its id, and `kept` says how it shows in the model's own. Operators stand
-in execution order. A view is a tensor that shows another one's bytes under its own shape; no operator writes it.
+in execution order. A view is a tensor that shows some of another one's bytes under its own shape: what is read through
+it was written through the other, as after a reshape or a split, or the other way round, as before a concatenation. Each
+byte is written by one operator.
 """
 
 from __future__ import annotations
@@ -84,6 +86,7 @@ class View:
     tensor: TensorId
     base: TensorId  # another view, or a tensor with memory of its own
     sources: tuple[int, ...]  # the model's operators that it stands for
+    offset: int = 0  # bytes from the start of the base
 
 
 @dataclass(frozen=True)
@@ -142,21 +145,31 @@ class Graph:
             return None
         return self.tensors[op.inputs[position]]
 
+    def activations(self, op: Op) -> tuple[TensorId, ...]:
+        """The tensors `op` reads that are not constant, each once: what its C function gets, in this order."""
+        return tuple(t for t in dict.fromkeys(op.inputs) if t != ABSENT and self.tensors[t].data is None)
+
     def base(self, tensor: TensorId) -> TensorId:
         """The tensor whose memory `tensor` lives in: itself unless it is a view."""
-        return self._bases.get(tensor, tensor)
+        return self.place(tensor)[0]
+
+    def place(self, tensor: TensorId) -> tuple[TensorId, int]:
+        """The tensor whose memory `tensor` lives in, and how many bytes after its start."""
+        return self._places.get(tensor, (tensor, 0))
 
     @cached_property
-    def _bases(self) -> Mapping[TensorId, TensorId]:
-        """Of every view the tensor with memory of its own; a view's base stands before it in `views`, or after."""
-        direct = {view.tensor: view.base for view in self.views}
-        resolved: dict[TensorId, TensorId] = {}
+    def _places(self) -> Mapping[TensorId, tuple[TensorId, int]]:
+        """Of every view its place; a view's base stands before it in `views`, or after."""
+        direct = {view.tensor: view for view in self.views}
+        resolved: dict[TensorId, tuple[TensorId, int]] = {}
         for tensor in direct:
             chain = [tensor]
             while chain[-1] in direct and chain[-1] not in resolved:
-                chain.append(direct[chain[-1]])
-            base = resolved.get(chain[-1], chain[-1])
-            resolved.update(dict.fromkeys(chain[:-1], base))
+                chain.append(direct[chain[-1]].base)
+            base, offset = resolved.get(chain[-1], (chain[-1], 0))
+            for view in (direct[t] for t in reversed(chain[:-1])):
+                offset += view.offset
+                resolved[view.tensor] = base, offset
         return resolved
 
     def with_ops(self, ops: tuple[Op, ...], tensors: tuple[Tensor, ...] | None = None) -> Graph:

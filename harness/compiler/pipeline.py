@@ -12,13 +12,17 @@ from harness.compiler import arena
 from harness.compiler.choose import Candidate, Choice, Objective, candidates, choose, trade
 from harness.compiler.csource import CSource, Layer
 from harness.compiler.emit import files_of
-from harness.compiler.graph import ABSENT, Graph, Op
+from harness.compiler.graph import Graph, Op
+from harness.compiler.groups import Groups
 from harness.compiler.interpret import run
 from harness.compiler.loops import Expr, Load, Program, rewrite_block
 from harness.compiler.ops import OPERATORS
 from harness.compiler.passes.base import Pass
 from harness.compiler.passes.drop_channels import DropChannels
+from harness.compiler.passes.fold_concatenations import FoldConcatenations
 from harness.compiler.passes.fold_constants import FoldConstants
+from harness.compiler.passes.fold_pads import FoldPads
+from harness.compiler.passes.fold_transposes import FoldTransposes
 from harness.compiler.passes.fold_views import FoldViews
 from harness.compiler.proofs import ProofStore
 from harness.compiler.schedules import PLAIN
@@ -28,8 +32,11 @@ from harness.errors import CompilerBug, ModelError
 
 PASSES: tuple[Pass, ...] = (
     FoldConstants(),  # first: what is known needs neither code nor a place in the arena
+    FoldTransposes(),  # before views: what two of them leave may be one
+    FoldPads(),  # before channels are dropped: a convolution behind a PAD is not a link of a chain
     DropChannels(),  # before views: a channel is a place in the last dimension, which a view may split
     FoldViews(),  # then what is left of reshapes is about activations only, and no work for anybody after it
+    FoldConcatenations(),  # last: a piece may be a view of what has to lie in the whole
 )
 
 CHECK_SEED = 0x5EED
@@ -69,7 +76,8 @@ def compile_graph(
     model, graph = graph, run_passes(graph, disabled)
     if not graph.ops:
         raise ModelError("has no operators: there is nothing to compile", where=graph.name)
-    lowered = [lower_layer(graph, op, index, target) for index, op in enumerate(graph.ops)]
+    groups = Groups(model, graph)
+    lowered = [lower_layer(groups, op, index, target) for index, op in enumerate(graph.ops)]
     lifetimes = arena.liveness(graph)
     choices = [Choice(one.candidates, arena.alive(lifetimes, one.layer.index)) for one in lowered]
     chosen = choose(choices, objective)
@@ -106,8 +114,9 @@ def run_passes(graph: Graph, disabled: frozenset[str] = frozenset()) -> Graph:
     return graph
 
 
-def lower_layer(graph: Graph, op: Op, index: int, target: Target) -> LoweredLayer:
-    """One operator as plain loops, with the ways to make them fast on `target`."""
+def lower_layer(groups: Groups, op: Op, index: int, target: Target) -> LoweredLayer:
+    """One operator of the graph that the passes left as plain loops, with the ways to make them fast on `target`."""
+    graph = groups.graph
     operator = OPERATORS[op.kind]
     if operator.lower is None:
         raise ModelError(f"{op.kind} has no C", where=f"operator {op.sources}")
@@ -118,10 +127,11 @@ def lower_layer(graph: Graph, op: Op, index: int, target: Target) -> LoweredLaye
         name=name,
         op=op.kind,
         ops=op.sources,
-        inputs=_read(graph, op),
-        outputs=_shown(graph, op),
+        inputs=groups.inputs(op),
+        outputs=groups.outputs(op),
         file=f"layers/{index:03d}_{name}.c",
         macs=operator.macs(graph, op),
+        parts=groups.parts(op),
     )
     return LoweredLayer(layer, program, candidates(program, target, operator.schedules or PLAIN))
 
@@ -138,8 +148,7 @@ def schedule_layer(lowered: LoweredLayer, schedule: Schedule, target: Target) ->
 def _bound(program: Program, graph: Graph, op: Op) -> Program:
     """`program` with a first operand that is constant among its tables; operators lower it as if it were computed."""
     x = graph.operand(op, 0)
-    activations = {t for t in op.inputs if t != ABSENT and graph.tensor(t).data is None}
-    if activations or x is None or x.data is None or not program.of_space("input"):
+    if graph.activations(op) or x is None or x.data is None or not program.of_space("input"):
         return program
     (parameter,) = program.of_space("input")
     table = replace(parameter, space="const", data=x.data.reshape(parameter.shape))
@@ -149,31 +158,6 @@ def _bound(program: Program, graph: Graph, op: Op) -> Program:
 
     body = rewrite_block(program.body, from_table)
     return replace(program, buffers=(*(b for b in program.buffers if b is not parameter), table), body=body)
-
-
-def _read(graph: Graph, op: Op) -> tuple[int, ...]:
-    """The tensors a layer starts from, one for each parameter of its function.
-
-    Where a view was folded into the operator that reads it, what the view shows: a tensor that is read under two shapes
-    stands there twice.
-    """
-    folded = {v.tensor: v.base for v in graph.views if set(v.sources) <= set(op.sources)}
-    read = []
-    for tensor in dict.fromkeys(op.inputs):
-        while tensor in folded:
-            tensor = folded[tensor]
-        if tensor != ABSENT and graph.tensor(tensor).data is None:
-            read.append(tensor)
-    return tuple(read)
-
-
-def _shown(graph: Graph, op: Op) -> tuple[int, ...]:
-    """The tensors a layer leaves behind: of each output the last view that was folded into the operator."""
-    shown = []
-    for output in op.outputs:
-        views = [v.tensor for v in graph.views if graph.base(v.tensor) == output and set(v.sources) <= set(op.sources)]
-        shown.append(views[-1] if views else output)
-    return tuple(shown)
 
 
 def prove(layer: CompiledLayer, proofs: ProofStore | None = None) -> None:
@@ -217,7 +201,7 @@ def random_inputs(program: Program, seed: int = CHECK_SEED) -> dict[str, np.ndar
 
 def programs_of(graph: Graph, target: Target, disabled: frozenset[str] = frozenset()) -> Sequence[CompiledLayer]:
     """The compiled layers by themselves, for tests and for looking at the loops."""
-    graph = run_passes(graph, disabled)
-    lowered = [lower_layer(graph, op, index, target) for index, op in enumerate(graph.ops)]
+    groups = Groups(graph, run_passes(graph, disabled))
+    lowered = [lower_layer(groups, op, index, target) for index, op in enumerate(groups.graph.ops)]
     chosen = choose([Choice(one.candidates, 0) for one in lowered], Objective.BALANCED)
     return [schedule_layer(one, best.schedule, target) for one, best in zip(lowered, chosen, strict=True)]

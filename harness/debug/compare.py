@@ -246,7 +246,7 @@ class _Comparer:
         return layer is None or self.crcs.get(layer.index) == self._crc(wanted, layer.outputs)
 
     def _maker(self, tensor: TensorId) -> Layer | None:
-        return next((layer for layer in self.source.layers if tensor in layer.outputs), None)
+        return next((layer for layer in self.source.layers if tensor in (*layer.outputs, *layer.parts)), None)
 
     def _find_overwriters(self, sample: _Sample) -> None:
         """Name the layers that changed the tensors in `lost`."""

@@ -14,6 +14,7 @@ from harness.compiler.graph import Graph
 from harness.compiler.interpret import run
 from harness.compiler.ops import run_reference
 from harness.compiler.pipeline import PASSES, compile_graph, programs_of, run_passes
+from harness.compiler.values import Values
 from harness.errors import ModelError
 from tests.compiler.ops.oracle import draw
 from tests.compiler.whole import run_whole
@@ -30,13 +31,15 @@ def graph_of(net: Net) -> Graph:
 def run_programs(graph: Graph, inputs: list[np.ndarray], disabled: frozenset[str]) -> list[np.ndarray]:
     """The programs one after another; tensors that share memory share a value."""
     lowered = run_passes(graph, disabled)
-    values = {lowered.base(t): array for t, array in zip(graph.inputs, inputs, strict=True)}
-    for compiled in programs_of(graph, M3, disabled):
+    values = Values(lowered)
+    for tensor, array in zip(graph.inputs, inputs, strict=True):
+        values[tensor] = array
+    for op, compiled in zip(lowered.ops, programs_of(graph, M3, disabled), strict=True):
         names = [b.name for b in compiled.program.of_space("input")]
-        given = dict(zip(names, (values[lowered.base(t)] for t in compiled.layer.inputs), strict=True))
-        made = map(lowered.base, compiled.layer.outputs)
-        values.update(zip(made, run(compiled.program, given).values(), strict=True))
-    return [values[lowered.base(t)] for t in graph.outputs]
+        given = dict(zip(names, (values[t] for t in lowered.activations(op)), strict=True))
+        for tensor, array in zip(op.outputs, run(compiled.program, given).values(), strict=True):
+            values[tensor] = array
+    return [values[t] for t in graph.outputs]
 
 
 def reshape_first() -> Net:

@@ -42,7 +42,8 @@ class Builder:
         return self._add(Buffer(name, dtype, shape, "input"))
 
     def output(self, dtype: DType, *shape: int) -> Buffer:
-        return self._add(Buffer("output", dtype, shape, "output"))
+        before = sum(b.space == "output" for b in self.buffers)
+        return self._add(Buffer(f"output_{before}" if before else "output", dtype, shape, "output"))
 
     def weights(self, data: np.ndarray) -> Buffer:
         """A constant big enough for weights.c, under a name that is unique in the whole model."""

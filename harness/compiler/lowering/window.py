@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+Pair = tuple[int, int]
+Padding = str | tuple[Pair, Pair]  # "SAME", "VALID", or elements ((above, below), (left, right))
+
 
 @dataclass(frozen=True)
 class Window:
@@ -24,12 +27,16 @@ class Window:
     out: int  # of the output
 
     @classmethod
-    def of(cls, padding: str, size: int, kernel: int, stride: int, dilation: int = 1) -> Window:
+    def of(cls, padding: str | Pair, size: int, kernel: int, stride: int, dilation: int = 1) -> Window:
         """TFLite's rule (`kernels/padding.h`): "SAME" pads so that out = ceil(size / stride), the odd element after.
 
-        `out` is 0 or less when a "VALID" kernel is longer than the input.
+        A pair says how many elements lie before and after the input. `out` is 0 or less when a kernel is longer than
+        the input and its padding.
         """
         reach = (kernel - 1) * dilation + 1
+        if not isinstance(padding, str):
+            before, after = padding
+            return cls(size, kernel, stride, dilation, before, (before + size + after + stride - reach) // stride)
         out = -(-size // stride) if padding == "SAME" else (size + stride - reach) // stride
         return cls(size, kernel, stride, dilation, max((out - 1) * stride + reach - size, 0) // 2, out)
 
@@ -59,15 +66,13 @@ class Window:
         return range(first, max(end, first))
 
 
-Pair = tuple[int, int]
-
-
 def windows_2d(
-    padding: str, size: Sequence[int], kernel: Sequence[int], stride: Pair, dilation: Pair = (1, 1)
+    padding: Padding, size: Sequence[int], kernel: Sequence[int], stride: Pair, dilation: Pair = (1, 1)
 ) -> tuple[Window, Window]:
     """The windows along height and width; every pair is (height, width)."""
-    h, w = (Window.of(padding, *axis) for axis in zip(size, kernel, stride, dilation, strict=True))
-    return h, w
+    rows, columns = (padding, padding) if isinstance(padding, str) else padding
+    h = Window.of(rows, size[0], kernel[0], stride[0], dilation[0])
+    return h, Window.of(columns, size[1], kernel[1], stride[1], dilation[1])
 
 
 def tap_view(x: np.ndarray, h: Window, w: Window, tap: Pair) -> np.ndarray:

@@ -7,8 +7,26 @@ from collections.abc import Sequence
 import numpy as np
 
 from harness.compiler.graph import ABSENT, Graph, Op, TensorId
-from harness.compiler.ops import add, conv2d, depthwise_conv2d, fully_connected, pool2d, reshape, softmax
+from harness.compiler.ops import (
+    add,
+    concatenation,
+    conv2d,
+    depthwise_conv2d,
+    fully_connected,
+    pack,
+    pad,
+    pool2d,
+    reshape,
+    resize_nearest_neighbor,
+    slice,
+    softmax,
+    split,
+    squeeze,
+    strided_slice,
+    transpose,
+)
 from harness.compiler.ops.base import Case, Operator
+from harness.compiler.values import Values
 from harness.errors import BadInput, ModelError
 
 __all__ = ["OPERATORS", "Case", "Operator", "check", "reference", "run_reference"]
@@ -24,6 +42,19 @@ OPERATORS: dict[str, Operator] = {
         reshape.OPERATOR,
         softmax.OPERATOR,
         add.OPERATOR,
+        pad.PAD,
+        pad.PADV2,
+        transpose.OPERATOR,
+        concatenation.OPERATOR,
+        split.SPLIT,
+        split.SPLIT_V,
+        squeeze.SQUEEZE,
+        squeeze.EXPAND_DIMS,
+        slice.OPERATOR,
+        strided_slice.OPERATOR,
+        pack.PACK,
+        pack.UNPACK,
+        resize_nearest_neighbor.OPERATOR,
     )
 }
 
@@ -60,7 +91,7 @@ def run_reference(graph: Graph, inputs: Sequence[np.ndarray]) -> dict[TensorId, 
     """
     if len(inputs) != len(graph.inputs):
         raise BadInput(f"{len(inputs)} input arrays for {len(graph.inputs)} inputs", where=graph.name)
-    values = {tensor: t.data for tensor, t in enumerate(graph.tensors) if t.data is not None}
+    values = Values(graph)
     for tensor, array in zip(graph.inputs, inputs, strict=True):
         t = graph.tensor(tensor)
         if array.shape != t.shape or array.dtype != t.dtype.np:
@@ -68,15 +99,7 @@ def run_reference(graph: Graph, inputs: Sequence[np.ndarray]) -> dict[TensorId, 
             raise BadInput(what, where=f"{graph.name}, input {t.name!r}")
         values[tensor] = array
     for op in graph.ops:
-        operands = [None if tensor == ABSENT else _value(graph, values, tensor) for tensor in op.inputs]
-        values.update(zip(op.outputs, reference(graph, op, operands), strict=True))
-    for view in graph.views:
-        _value(graph, values, view.tensor)
-    return values
-
-
-def _value(graph: Graph, values: dict[TensorId, np.ndarray], tensor: TensorId) -> np.ndarray:
-    """A tensor's value; a view's is that of its base under its own shape."""
-    if tensor not in values:
-        values[tensor] = values[graph.base(tensor)].reshape(graph.tensor(tensor).shape)
-    return values[tensor]
+        operands = [None if tensor == ABSENT else values[tensor] for tensor in op.inputs]
+        for tensor, array in zip(op.outputs, reference(graph, op, operands), strict=True):
+            values[tensor] = array
+    return values.all()

@@ -11,6 +11,7 @@ import tflite
 
 from harness.compiler.graph import Graph, Op
 from harness.compiler.loops import Program
+from harness.compiler.lowering.moves import Move
 from harness.compiler.schedules.base import Family
 from harness.errors import ModelError
 
@@ -46,6 +47,7 @@ class Operator:
     cases: tuple[Case, ...]
     lower: Callable[[Graph, Op, str], Program] | None = None  # the plain loops, under the C function's name
     schedules: Family = ()  # how they can be made fast; none: they stay as they are
+    moves: Callable[[Graph, Op], tuple[Move, ...]] | None = None  # of an operator that only moves elements
 
 
 def no_macs(graph: Graph, op: Op) -> int:

@@ -25,15 +25,15 @@ def refuse(graph: Graph, op: Op, what: str, *, tensor: Tensor | None = None, hin
     raise ModelError(what, where=where, hint=hint)
 
 
-def arity(graph: Graph, op: Op, least: int, most: int) -> None:
-    """Between `least` and `most` operands of which the first `least` are present; exactly one result, not empty."""
+def arity(graph: Graph, op: Op, least: int, most: int, results: int = 1) -> None:
+    """Between `least` and `most` operands of which the first `least` are present; so many results; no tensor empty."""
     present = sum(graph.operand(op, position) is not None for position in range(least))
     if present < least or len(op.inputs) > most:
         expected = str(least) if least == most else f"{least} to {most}"
         refuse(graph, op, f"{len(op.inputs)} operands, of which {present} are present, where {expected} belong")
-    if len(op.outputs) != 1:
-        refuse(graph, op, f"{len(op.outputs)} results where 1 belongs")
-    for tensor in (*operands(graph, op), output(graph, op)):
+    if len(op.outputs) != results:
+        refuse(graph, op, f"{len(op.outputs)} results where {results} belong" + "s" * (results == 1))
+    for tensor in (*operands(graph, op), *map(graph.tensor, op.outputs)):
         if any(extent < 1 for extent in tensor.shape):
             refuse(graph, op, f"shape {list(tensor.shape)} has no elements", tensor=tensor)
 

@@ -19,7 +19,7 @@ from harness.compiler.lowering.quantise import (
     conv_params,
     effective_scales,
 )
-from harness.compiler.lowering.window import Pair, Window, pad_2d, tap_view, windows_2d
+from harness.compiler.lowering.window import Padding, Pair, Window, pad_2d, tap_view, windows_2d
 from harness.compiler.ops import checks
 from harness.compiler.ops.base import Case, Operator, activation_name, padding_name, required_options
 from harness.dtypes import DType
@@ -27,7 +27,7 @@ from harness.dtypes import DType
 
 @dataclass(frozen=True)
 class Conv2D:
-    padding: str  # "SAME" or "VALID"
+    padding: Padding
     stride: Pair  # (height, width), as all pairs
     dilation: Pair
     activation: str  # "NONE", "RELU", "RELU6" or "RELU_N1_TO_1"
@@ -140,6 +140,7 @@ CASES = (
     Case("tall_kernel", ((1, 12, 6, 1),), {"kernel": (10, 4), "out_channels": 8, "stride": (2, 2)}),
     Case("even_kernel", ((1, 6, 5, 2),), {"kernel": (2, 4), "out_channels": 3}),
     Case("kernel_larger_than_input", ((1, 2, 3, 2),), {"kernel": (5, 5), "out_channels": 3}),
+    Case("no_whole_window", ((1, 2, 5, 3),), {"kernel": (3, 3), "out_channels": 3}),
     Case("dilated", ((1, 9, 8, 2),), {"kernel": (3, 3), "out_channels": 3, "dilation": (2, 3)}),
     Case("dilated_valid", ((1, 9, 8, 2),), {"kernel": (3, 2), "dilation": (3, 2), "padding": "VALID"}),
     Case("stride_over_kernel", ((1, 11, 9, 2),), {"kernel": (2, 2), "stride": (4, 3)}),

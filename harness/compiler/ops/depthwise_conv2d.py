@@ -20,7 +20,7 @@ from harness.compiler.lowering.quantise import (
     accumulate_and_requantise,
     clamp_float,
 )
-from harness.compiler.lowering.window import Pair, Window, pad_2d, tap_view
+from harness.compiler.lowering.window import Padding, Pair, Window, pad_2d, tap_view
 from harness.compiler.ops import checks, conv2d
 from harness.compiler.ops.base import Case, Operator, activation_name, padding_name, required_options
 from harness.compiler.ops.conv2d import windows
@@ -29,7 +29,7 @@ from harness.dtypes import DType
 
 @dataclass(frozen=True)
 class DepthwiseConv2D:
-    padding: str  # "SAME" or "VALID"
+    padding: Padding
     stride: Pair  # (height, width), as all pairs
     dilation: Pair
     depth_multiplier: int  # output channels per input channel

@@ -9,10 +9,9 @@ import numpy as np
 import tflite
 
 from harness.compiler.graph import Graph, Op
-from harness.compiler.loops import Program, Var, load, store
-from harness.compiler.lowering.building import Builder, parallel
-from harness.compiler.ops import checks
-from harness.compiler.ops.base import Case, Operator, no_macs, options_table
+from harness.compiler.lowering.moves import Move, whole
+from harness.compiler.ops import checks, moving
+from harness.compiler.ops.base import Case, options_table
 from harness.dtypes import DType
 
 
@@ -46,13 +45,8 @@ def reference(graph: Graph, op: Op, inputs: Sequence[np.ndarray | None]) -> list
     return [x.reshape(checks.output(graph, op).shape)]
 
 
-def lower(graph: Graph, op: Op, name: str) -> Program:
-    """A copy: what is left of an operator that normally is folded into its neighbour."""
-    x = checks.operand(graph, op, 0)
-    build = Builder(name)
-    source, result = build.input("input", x.dtype, x.elements), build.output(x.dtype, x.elements)
-    i = Var("i")
-    return build.program(parallel("i", x.elements, store(result, i, value=load(source, i))))
+def moves(graph: Graph, op: Op) -> tuple[Move, ...]:
+    return (whole(0, checks.output(graph, op).elements),)
 
 
 CASES = (
@@ -63,4 +57,4 @@ CASES = (
     Case("float", ((1, 2, 6),), {"shape": (3, 4)}, dtype="float32"),
 )
 
-OPERATOR = Operator("RESHAPE", "reshape", parse, check, reference, no_macs, CASES, lower)
+OPERATOR = moving.moving("RESHAPE", "reshape", parse, check, reference, moves, CASES)

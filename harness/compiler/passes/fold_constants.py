@@ -2,7 +2,8 @@
 
 3 RESHAPE  7 (constant), 8 (constant) -> 9        9 (constant)
 
-One that makes an output of the model stays: the application reads that from the arena like any other.
+One that makes an output of the model stays: the application reads that from the arena like any other. And so does one
+whose output is much larger than what it is made of, since that would be kept in flash: a row that is repeated.
 """
 
 from __future__ import annotations
@@ -16,13 +17,22 @@ from harness.compiler.ops import reference
 @dataclass(frozen=True)
 class FoldConstants:
     name: str = "fold-constants"
+    growth: int = 4096  # bytes of flash that folding one operator may cost, at most
 
     def run(self, graph: Graph) -> Graph:
         for op in graph.ops:
             known = all(tensor == ABSENT or graph.tensor(tensor).data is not None for tensor in op.inputs)
-            if known and not set(op.outputs) & set(graph.outputs):
+            if known and not set(op.outputs) & set(graph.outputs) and _cost(graph, op) <= self.growth:
                 graph = _fold(graph, op)
         return graph
+
+
+def _cost(graph: Graph, op: Op) -> int:
+    """Bytes by which the outputs exceed the operands that are of their type: weights, not axes and sizes."""
+    dtypes = {graph.tensor(t).dtype for t in op.outputs}
+    operands = [graph.tensor(t) for t in dict.fromkeys(op.inputs) if t != ABSENT]
+    given = sum(t.bytes for t in operands if t.dtype in dtypes)
+    return sum(graph.tensor(t).bytes for t in op.outputs) - given
 
 
 def _fold(graph: Graph, op: Op) -> Graph:

@@ -228,7 +228,7 @@ class Writer:
         if depth == 1 and s.weights.shape[2] <= 8:
             across = unroll(across, kx.name)
         loops: Block = (serial(ky.name, 0, s.weights.shape[1], iy, *across),)
-        if self.words or s.weights[0].size > WRITTEN_OUT:
+        if self.words or s.weights[0].size > WRITTEN_OUT or not (s.rows.inner and s.columns.inner):
             return loops
         return self.written_out(q, at, loops)
 

@@ -6,19 +6,25 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.compiler.lowering.window import Window, pad_2d, tap_view, windows_2d
+from harness.compiler.lowering.window import Pair, Window, pad_2d, tap_view, windows_2d
 
 LENGTHS = st.integers(1, 20)
 SMALL = st.integers(1, 6)
 
 
-@given(st.sampled_from(["SAME", "VALID"]), LENGTHS, SMALL, SMALL, SMALL)
-def test_taps_padding_and_inner_outputs(padding: str, size: int, kernel: int, stride: int, dilation: int) -> None:
+EXPLICIT = st.tuples(st.integers(0, 7), st.integers(0, 7))
+
+
+@given(st.one_of(st.sampled_from(["SAME", "VALID"]), EXPLICIT), LENGTHS, SMALL, SMALL, SMALL)
+def test_taps_padding_and_inner_outputs(
+    padding: str | Pair, size: int, kernel: int, stride: int, dilation: int
+) -> None:
     window = Window.of(padding, size, kernel, stride, dilation)
     reach = (kernel - 1) * dilation + 1
+    around = sum(padding) if isinstance(padding, tuple) else 0
     if window.out <= 0:
-        assert padding == "VALID"
-        assert reach > size
+        assert padding != "SAME"
+        assert reach > size + around
         return
     reads = [[out * stride + tap * dilation - window.pad_before for tap in range(kernel)] for out in range(window.out)]
     for out, positions in enumerate(reads):
@@ -27,7 +33,10 @@ def test_taps_padding_and_inner_outputs(padding: str, size: int, kernel: int, st
     assert list(window.inner) == whole
     assert window.pad_after == max(max(map(max, reads)) - (size - 1), 0)
     assert window.padded == any(not 0 <= p < size for positions in reads for p in positions)
-    if padding == "VALID":
+    if isinstance(padding, tuple):
+        assert window.pad_before == padding[0]
+        assert window.out == len(range(0, size + around - reach + 1, stride))
+    elif padding == "VALID":
         assert not window.padded
         assert window.out * stride + reach > size >= (window.out - 1) * stride + reach  # not one more would fit
     else:

@@ -35,6 +35,8 @@ def draw(graph: Graph, seed: int) -> list[np.ndarray]:
     for tensor in map(graph.tensor, graph.inputs):
         if tensor.dtype is DType.F32:
             array = rng.normal(0, 2, tensor.shape).astype(np.float32)
+        elif tensor.dtype is DType.I32:
+            array = rng.integers(-(2**31), 2**31, tensor.shape).astype(np.int32)
         else:
             array = rng.integers(-128, 128, tensor.shape).astype(np.int8)
             array.reshape(-1)[: min(2, array.size)] = (127, -128)[: min(2, array.size)]

@@ -26,7 +26,7 @@ drawn = settings(max_examples=60, deadline=None, derandomize=True)
 
 
 def agree(operator: Operator, case: Case, seed: int) -> None:
-    """Zero differing elements for int8; float32 exact where TFLite was compiled without FMA, as it is for x86-64."""
+    """Zero differing elements for integers; float32 exact where TFLite was compiled without FMA, as for x86-64."""
     model = net_of(operator, case).build()
     graph = load(model)
     inputs = draw(graph, seed)
@@ -34,7 +34,7 @@ def agree(operator: Operator, case: Case, seed: int) -> None:
     for tensor, expected in zip(graph.outputs, tflite_outputs(model, inputs), strict=True):
         found = values[tensor]
         assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
-        if case.dtype == "int8":
+        if case.dtype != "float32":
             np.testing.assert_array_equal(found, expected)
         elif platform.machine() in ("x86_64", "AMD64"):
             np.testing.assert_array_max_ulp(found, expected, FINEST_ULPS.get(operator.kind, 0))
@@ -129,7 +129,7 @@ def test_case(operator: Operator, case: Case) -> None:
 def test_cases_have_names_of_their_own_and_cover_both_types(operator: Operator) -> None:
     names = [case.name for case in operator.cases]
     assert len(set(names)) == len(names)
-    assert {case.dtype for case in operator.cases} == {"int8", "float32"}
+    assert {case.dtype for case in operator.cases} - {"int32"} == {"int8", "float32"}
 
 
 @drawn

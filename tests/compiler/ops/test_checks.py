@@ -214,7 +214,11 @@ def spoilt(kind: str, options: OptionsSpec | None) -> bytes:
     return net.build()
 
 
-@pytest.mark.parametrize("kind", ["CONV_2D", "DEPTHWISE_CONV_2D", "AVERAGE_POOL_2D", "MAX_POOL_2D", "SOFTMAX"])
+NEED_OPTIONS = ["CONV_2D", "DEPTHWISE_CONV_2D", "AVERAGE_POOL_2D", "MAX_POOL_2D", "SOFTMAX", "CONCATENATION"]
+NEED_OPTIONS += ["SPLIT", "SPLIT_V", "STRIDED_SLICE", "PACK", "UNPACK"]
+
+
+@pytest.mark.parametrize("kind", NEED_OPTIONS)
 def test_options_that_an_operator_needs(kind: str) -> None:
     with pytest.raises(ModelError, match=r"has no \w+Options"):
         load(spoilt(kind, None))
@@ -230,7 +234,7 @@ def test_options_that_have_defaults(kind: str, expected: object) -> None:
 @pytest.mark.parametrize("kind", sorted(OPERATORS))
 def test_options_of_another_operator(kind: str) -> None:
     with pytest.raises(ModelError, match="carries options of type"):
-        load(spoilt(kind, OptionsSpec("PackOptions", {"Axis": 1})))
+        load(spoilt(kind, OptionsSpec("SVDFOptions", {"Rank": 1})))
 
 
 def test_shuffled_weights_are_refused() -> None:
