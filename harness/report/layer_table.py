@@ -68,8 +68,8 @@ def _fitting(columns: list[_Column], width: int) -> list[_Column]:
 def _columns(report: Report) -> list[_Column]:
     results = report.comparison.layers
     tensors = [report.output_tensors(result) for result in results]
-    compared = [result.status is not Status.NOT_RUN and result.difference.elements > 0 for result in results]
-    ulps = [result.difference.max_ulp for result in results]
+    compared = [result.status is not Status.NOT_RUN and result.whole.elements > 0 for result in results]
+    ulps = [result.whole.max_ulp for result in results]
 
     def column(heading: str, cells: list[str], *, right: bool = False) -> _Column:
         return _Column(heading, tuple(Text(cell) for cell in cells), right)
@@ -87,7 +87,7 @@ def _columns(report: Report) -> list[_Column]:
         column("shape", ["×".join(str(d) for d in outputs[0].shape) for outputs in tensors]),
         *([column("computed", computed)] if any(computed) else []),
         column("elements", [f"{report.elements(result):,}" for result in results], right=True),
-        figures("mismatches", [f"{result.difference.mismatches:,}" for result in results]),
+        figures("mismatches", [f"{result.whole.mismatches:,}" for result in results]),
         figures("largest difference", [_largest(result) for result in results]),
         *([figures("ULPs", ["" if n is None else f"{n:,}" for n in ulps])] if any(n is not None for n in ulps) else []),
         _Column("status", tuple(_status(report, result) for result in results)),
@@ -95,7 +95,7 @@ def _columns(report: Report) -> list[_Column]:
 
 
 def _largest(result: LayerResult) -> str:
-    largest = result.difference.max_abs_diff
+    largest = result.whole.max_abs_diff
     if isinstance(largest, int):
         return f"{largest:,}"
     return f"{largest:.3g}" if math.isfinite(largest) else "NaN/inf"
