@@ -9,7 +9,7 @@ import numpy as np
 from harness.compiler.frontends import parse_model
 from harness.compiler.graph import Graph
 from tests.models import Net
-from tests.tflite_writer import BufferSpec
+from tests.tflite_writer import BufferSpec, QuantSpec
 
 FAR = 1 << 26  # a bias far beyond what the weights of a small layer can make up for
 
@@ -44,22 +44,65 @@ def with_constants(graph: Graph, change: dict[int, np.ndarray]) -> Graph:
     return replace(graph, tensors=tuple(tensors))
 
 
+def links(seed: int, padding: str, kinds: list[str]) -> Graph:
+    """A net of the links named, one after another; one that does not fit what came before it is left out.
+
+    "1x1", "3x3", "depthwise", "multiplied" (two output channels for each), "max", "average"; "residual", a convolution
+    added to its own input; "table", a constant added; "scalar", a constant of one channel added; "branch", what came
+    before is an output, too; "flatten", after which only "units", "units_each" (scales by unit) and constants fit;
+    "softmax", which says nothing of channels. A convolution or product of three channels ends it.
+    """
+    net = Net(seed)
+    x = net.input((1, 5, 6, 3))
+    for kind in kinds:
+        shape = net.shape(x)
+        flat, act = len(shape) == 2, {"activation": "RELU"}
+        fits = not flat and (padding == "SAME" or min(shape[1:3]) >= 3)
+        if kind in ("1x1", "3x3") and fits:
+            x = net.conv2d(x, (int(kind[0]), int(kind[0])), 5, padding=padding, **act)
+        elif kind in ("depthwise", "multiplied") and fits and shape[3] < 20:
+            x = net.depthwise_conv2d(x, (3, 3), 1 + (kind == "multiplied"), padding=padding, activation="RELU6")
+        elif kind in ("max", "average") and fits:
+            x = getattr(net, f"{kind}_pool")(x, (2, 2), stride=(1, 1), padding=padding)
+        elif kind == "residual" and not flat:
+            x = net.add(x, net.conv2d(x, (1, 1), shape[3], **act), **act)
+        elif kind in ("table", "scalar"):
+            width = shape[-1] if kind == "table" else 1
+            data = net.rng.integers(-128, 128, (1,) * (len(shape) - 1) + (width,), np.int8)
+            quant = QuantSpec((0.04,), (int(net.rng.integers(-20, 20)),))
+            x = net.add(x, net.constant(data, name=f"{kind}_{x}", quant=quant), **act)
+        elif kind == "flatten" and not flat:
+            x = net.reshape(x)
+        elif kind in ("units", "units_each") and flat:
+            x = net.fully_connected(x, 4, per_channel=kind == "units_each", **act)
+        elif kind == "branch":
+            net.max_pool(x, (1, 1)) if not flat else net.softmax(x)
+        elif kind == "softmax":
+            x = net.softmax(x)
+    if len(net.shape(x)) == 2:
+        net.fully_connected(x, 3)
+    else:
+        net.conv2d(x, (1, 1), 3)
+    return parse_model(net.build(), "links.tflite")
+
+
 def spoilt(graph: Graph, seed: int, share: float = 0.4) -> Graph:
     """Some channels driven far into saturation by their bias, some weights zero."""
     rng = np.random.default_rng(seed)
     change = {}
     for op in graph.ops:
-        if op.kind in ("CONV_2D", "DEPTHWISE_CONV_2D"):
+        if op.kind in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
             bias, weights = (graph.tensor(op.inputs[i]).data for i in (2, 1))
             assert bias is not None
             assert weights is not None
-            far = rng.choice([-1, 1], bias.shape) * (1 << 26)
+            far = rng.choice([-1, 1], bias.shape) * FAR
             change[op.inputs[2]] = np.where(rng.random(bias.shape) < share, far, bias).astype(np.int32)
-            axis = 3 if op.kind == "CONV_2D" else 0  # input channels that a convolution does not look at
-            zero = rng.random(weights.shape[axis]) < (share / 2 if axis == 3 else 0)
-            shape = [1, 1, 1, 1]
-            shape[axis] = -1
-            change[op.inputs[1]] = np.where(zero.reshape(shape), 0, weights).astype(np.int8)
+            # Input channels that an operator does not look at; of a flattened input the same ones in every pixel.
+            count = graph.tensor(op.inputs[0]).shape[-1]
+            depthwise = op.kind == "DEPTHWISE_CONV_2D"
+            period = next((p for p in (5, 3) if count % p == 0), count)
+            zero = np.tile(rng.random(period) < (0 if depthwise else share / 2), count // period)
+            change[op.inputs[1]] = weights if depthwise else np.where(zero, 0, weights).astype(np.int8)
     return with_constants(graph, change)
 
 

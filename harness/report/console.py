@@ -100,11 +100,10 @@ def remarks(report: Report) -> list[str]:
     """What a reader should know beside the table, a line each."""
     lines = []
     counts = sum(map(report.counts, report.comparison.layers), start=Counts(0, 0, 0))
-    if counts.constant or counts.unread:
-        lines.append(
-            f"of the elements {counts.computed:,} are computed, {counts.constant:,} are constants held to the oracle; "
-            f"{counts.unread:,} more are read by nobody, so they are neither computed nor compared"
-        )
+    if counts.constant:
+        lines.append(f"{counts.constant:,} elements are not computed: constants, which are held to the oracle")
+    if counts.unread:
+        lines.append(f"{counts.unread:,} elements are neither computed nor compared: nobody reads them")
     for result in report.comparison.layers:
         if result.note:
             lines.append(f"layer {result.layer.index}: {result.note}")

@@ -12,6 +12,7 @@ import tflite
 from harness.board import Target
 from harness.compiler.graph import Graph, Op
 from harness.compiler.loops import Program
+from harness.compiler.ops.channels import Channels
 from harness.errors import ModelError
 
 Shape = tuple[int, ...]
@@ -46,6 +47,7 @@ class Operator:
     cases: tuple[Case, ...]
     lower: Callable[[Graph, Op, str], Program] | None = None  # the plain loops, under the C function's name
     schedule: Callable[[Program, Target], Program] | None = None  # how they are made fast; None: as they are
+    channels: Callable[[Graph, Op], Channels | None] | None = None  # which of them can be left out; None: opaque
 
 
 def no_macs(graph: Graph, op: Op) -> int:

@@ -13,6 +13,7 @@ from harness.compiler.loops import Program, Var, load, store
 from harness.compiler.lowering.building import Builder, parallel
 from harness.compiler.ops import checks
 from harness.compiler.ops.base import Case, Operator, no_macs, options_table
+from harness.compiler.ops.channels import Tied, reshaped
 from harness.dtypes import DType
 
 
@@ -46,6 +47,11 @@ def reference(graph: Graph, op: Op, inputs: Sequence[np.ndarray | None]) -> list
     return [x.reshape(checks.output(graph, op).shape)]
 
 
+def channels(graph: Graph, op: Op) -> Tied | None:
+    """The channels of the input, over and over where several pixels become one row."""
+    return reshaped(checks.operand(graph, op, 0), checks.output(graph, op), op.attrs)
+
+
 def lower(graph: Graph, op: Op, name: str) -> Program:
     """A copy: what is left of an operator that normally is folded into its neighbour."""
     x = checks.operand(graph, op, 0)
@@ -63,4 +69,4 @@ CASES = (
     Case("float", ((1, 2, 6),), {"shape": (3, 4)}, dtype="float32"),
 )
 
-OPERATOR = Operator("RESHAPE", "reshape", parse, check, reference, no_macs, CASES, lower)
+OPERATOR = Operator("RESHAPE", "reshape", parse, check, reference, no_macs, CASES, lower, channels=channels)

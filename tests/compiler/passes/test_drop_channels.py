@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -14,10 +16,10 @@ from harness.compiler.interpret import run
 from harness.compiler.ops import run_reference
 from harness.compiler.passes.drop_channels import DropChannels
 from harness.compiler.pipeline import programs_of
-from tests.constant_channels import chain, inputs_of, spoilt, with_constants
-from tests.models import Net
+from tests.constant_channels import chain, inputs_of, links, spoilt, with_constants
 
 M3 = core_target("cortex-m3")
+CASES = int(os.environ.get("LAYERPROOF_CASES", "200"))  # random nets of all links; some thousand take ten minutes
 
 
 def assert_kept(want: np.ndarray, got: np.ndarray, kept: Kept | None) -> None:
@@ -27,22 +29,39 @@ def assert_kept(want: np.ndarray, got: np.ndarray, kept: Kept | None) -> None:
         assert all((want[..., c] == kept.values[c]).all() for c in kept.assumed)
 
 
-KINDS = st.lists(st.sampled_from(["1x1", "3x3", "depthwise"]), min_size=2, max_size=4)
+def assert_same(graph: Graph, seed: int) -> Graph:
+    """The smaller graph computes what `graph` does, tensor by tensor."""
+    small = DropChannels().run(graph)
+    for x in inputs_of(graph, seed):
+        want, got = run_reference(graph, [x]), run_reference(small, [x])
+        for tensor in [*(op.outputs[0] for op in graph.ops), *(view.tensor for view in graph.views)]:
+            assert_kept(want[tensor], got[tensor], small.kept.get(tensor))
+    return small
+
+
+CONVOLUTIONS = st.lists(st.sampled_from(["1x1", "3x3", "depthwise"]), min_size=2, max_size=4)
+SPATIAL = ["1x1", "3x3", "depthwise", "multiplied", "max", "average", "residual", "table", "scalar", "branch"]
+FLAT = ["units", "units_each", "units", "table", "branch", "softmax"]
+LINKS = st.tuples(
+    st.lists(st.sampled_from(SPATIAL), min_size=1, max_size=6),
+    st.sampled_from([[], ["flatten"]]),
+    st.lists(st.sampled_from(FLAT), max_size=3),
+).map(lambda parts: [kind for part in parts for kind in part])
 
 
 @settings(max_examples=150, deadline=None)
-@given(KINDS, st.sampled_from(["SAME", "VALID"]), st.integers(0, 9999))
+@given(CONVOLUTIONS, st.sampled_from(["SAME", "VALID"]), st.integers(0, 9999))
 @example(["1x1", "1x1", "1x1"], "SAME", 5646)  # a channel kept for want of any has to be right as well
 def test_the_smaller_model_computes_the_same(kinds: list[str], padding: str, seed: int) -> None:
     if padding == "VALID":
         kinds = [kind if kind == "1x1" or i < 2 else "1x1" for i, kind in enumerate(kinds)]  # 5 x 6 pixels bear two
-    graph = spoilt(chain(seed % 7, padding, kinds), seed)
-    small = DropChannels().run(graph)
-    for x in inputs_of(graph, seed):
-        want = run_reference(graph, [x])
-        got = run_reference(small, [x])
-        for tensor in (op.outputs[0] for op in graph.ops):
-            assert_kept(want[tensor], got[tensor], small.kept.get(tensor))
+    assert_same(spoilt(chain(seed % 7, padding, kinds), seed), seed)
+
+
+@settings(max_examples=CASES, deadline=None)
+@given(LINKS, st.sampled_from(["SAME", "VALID"]), st.integers(0, 9999), st.sampled_from([0.2, 0.5, 0.9]))
+def test_every_kind_of_link_computes_the_same(kinds: list[str], padding: str, seed: int, share: float) -> None:
+    assert_same(spoilt(links(seed % 11, padding, kinds), seed, share), seed)
 
 
 def test_the_loops_compute_the_smaller_model() -> None:
@@ -96,15 +115,6 @@ def test_a_channel_that_only_meets_zero_weights_is_not_computed() -> None:
     kept = small.kept[second.inputs[0]]
     assert 4 not in kept.channels
     assert not kept.constant[4]
-
-
-def test_outputs_and_tensors_with_other_readers_stay_whole() -> None:
-    net = Net(2)
-    a = net.conv2d(net.input((1, 4, 4, 3)), (1, 1), 4, activation="RELU")
-    b = net.conv2d(a, (1, 1), 4, activation="RELU")
-    net.add(a, b)
-    graph = spoilt(parse_model(net.build(), "branch.tflite"), 1, share=1.0)
-    assert not DropChannels().run(graph).kept
 
 
 def test_one_channel_stays_where_none_is_needed() -> None:
