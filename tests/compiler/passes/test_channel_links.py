@@ -47,6 +47,21 @@ def test_a_pool_carries_channels_over(pool: str) -> None:
     assert left(graph, graph.ops[1].outputs[0]) == (0, 2, 3, 5)
 
 
+def test_what_a_pool_clamps_is_one_value_too() -> None:
+    def clamped(net: Net, x: int) -> None:
+        y = net.conv2d(x, (1, 1), 6)
+        saturate(net, y, {2: -FAR})
+        net.conv2d(net.max_pool(y, activation="RELU"), (1, 1), 3)
+
+    graph, _ = net_of(clamped, ())
+    pooled = graph.ops[2].outputs[0]
+    small = assert_same(graph, 3)
+    quant = graph.tensor(pooled).quant
+    assert quant is not None
+    assert small.kept[pooled].assumed == (2,)
+    assert small.kept[pooled].values[2] == quant.zero_point > -128
+
+
 def test_features_of_a_flattened_tensor_are_its_channels_in_every_pixel() -> None:
     graph, x = net_of(lambda net, x: net.fully_connected(net.reshape(x), 3))
     flat = graph.ops[1].outputs[0]
@@ -208,6 +223,13 @@ def test_views_are_as_small_as_what_they_show(shape: tuple[int, ...]) -> None:
     shown = replace(graph, ops=(first, product), views=(View(view.outputs[0], x, view.sources),))
     assert left(shown, x) == (0, 2, 3, 5)
     assert len(left(shown, view.outputs[0])) == shape[-1] * 4 // 6
+
+
+def test_a_view_that_cuts_channels_needs_them_all() -> None:
+    graph, x = net_of(lambda net, x: net.fully_connected(net.reshape(x, (32, 3)), 3))
+    first, view, product = graph.ops
+    shown = replace(graph, ops=(first, product), views=(View(view.outputs[0], x, view.sources),))
+    assert left(shown, x) == tuple(range(6))
 
 
 def test_a_circle_of_residual_sums_that_nobody_reads_is_dropped() -> None:
