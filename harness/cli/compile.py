@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from harness.cli.output import Output, common
+from harness.cli.output import Output, common, without_passes
 
 _PATH = click.Path(path_type=Path)
 
@@ -16,9 +16,12 @@ _PATH = click.Path(path_type=Path)
 @click.option("-o", "--output", "folder", type=_PATH, required=True, metavar="DIR", help="Where the sources go.")
 @click.option("--target", "core", default="cortex-m3", show_default=True, metavar="CORE", help="Core to compile for.")
 @click.option("--format", "form", type=click.Choice(["c"]), default="c", show_default=True, help="What DIR becomes.")
+@without_passes
 @click.option("--force", is_flag=True, help="Overwrite also what was edited since it was generated.")
 @common
-def compile_(out: Output, model: Path, folder: Path, core: str, form: str, force: bool) -> int:
+def compile_(
+    out: Output, model: Path, folder: Path, core: str, form: str, force: bool, without: tuple[str, ...]
+) -> int:
     """Compile MODEL to readable, freestanding C: one file a layer, the weights, a memory plan, metadata."""
     from harness.board import core_target
     from harness.compiler import compile_model
@@ -26,7 +29,7 @@ def compile_(out: Output, model: Path, folder: Path, core: str, form: str, force
     from harness.report.compiled import as_json, summary
 
     with out.console.status("compiling"):
-        source = compile_model(model, core_target(core))
+        source = compile_model(model, core_target(core), without=without)
     paths = c_directory.write(source, folder, force=force)
     out.console.print(summary(source, folder, len(paths)))
     out.write({"model": model.name, "format": form, **as_json(source, folder, paths)})

@@ -68,6 +68,11 @@ class Output:
             raise _Unwritable(f"the JSON cannot be written: {error.strerror}", where=where) from error
 
 
+without_passes = click.option(
+    "--without", metavar="PASS", multiple=True, help="Leave out a pass of the compiler; may be given several times."
+)
+
+
 def common(function: Callable[..., int]) -> Callable[..., int]:
     """Adds -v and --json to a command that takes an `Output` first and returns its exit status."""
 

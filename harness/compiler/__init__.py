@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
 from harness.board import Target
 from harness.compiler.csource import CSource
 from harness.compiler.frontends import read_model
-from harness.compiler.pipeline import compile_graph
+from harness.compiler.pipeline import PASSES, compile_graph
 from harness.compiler.proofs import ProofStore
 from harness.compiler.source_cache import SourceCache
 from harness.errors import BadInput
 from harness.resources import cache_dir
 
 
-def compile_model(path: Path | str, target: Target, *, check: bool = True) -> CSource:
-    """The model at `path` as C for `target`.
+def compile_model(path: Path | str, target: Target, *, check: bool = True, without: Collection[str] = ()) -> CSource:
+    """The model at `path` as C for `target`, without the passes named in `without`.
 
-    Raises ModelError for a file that cannot be used. With `check`, the interpreter proves every schedule equal to the
-    plain loops it was made from; what it has compiled and proved before it remembers in the user's cache.
+    Raises ModelError for a file that cannot be used and BadInput for a pass there is not. With `check`, the interpreter
+    proves every schedule equal to the plain loops it was made from; what it has compiled and proved before it remembers
+    in the user's cache.
     """
     graph, model = read_model(Path(path))
     if not check:
-        return compile_graph(graph, target, check=False)
+        return compile_graph(graph, target, check=False, disabled=frozenset(without))
     compiled = SourceCache(cache_dir() / "sources")
-    source = compiled.load(model, graph, target)
+    source = compiled.load(model, graph, target, without)
     if source is None:
-        source = compile_graph(graph, target, proofs=ProofStore(cache_dir() / "proofs"))
+        proofs = ProofStore(cache_dir() / "proofs")
+        source = compile_graph(graph, target, proofs=proofs, disabled=frozenset(without))
         compiled.save(model, source)
     return source
 
@@ -35,11 +39,12 @@ def compile_model(path: Path | str, target: Target, *, check: bool = True) -> CS
 def load_sources(path: Path | str, directory: Path | str, target: Target) -> CSource:
     """What `harness compile` wrote into `directory`, perhaps edited since, as the source of the model at `path`.
 
-    The map back to the model comes from compiling it again. Raises BadInput when the directory was made from another
-    model, for another core or by another version of the compiler, so that the map would not fit.
+    The map back to the model comes from compiling it again, without the passes that the directory was made without.
+    Raises BadInput when it was made from another model, for another core or by another version of the compiler, so that
+    the map would not fit.
     """
     root = Path(directory)
-    source = compile_model(path, target)
+    source = compile_model(path, target, without=_left_out(root))
     if not root.is_dir():
         raise BadInput("is not a directory", where=str(root), hint="Make it with `harness compile MODEL -o DIR`.")
     missing = sorted(name for name in source.files if not (root / name).is_file())
@@ -56,6 +61,17 @@ def load_sources(path: Path | str, directory: Path | str, target: Target) -> CSo
             hint="Compile the model again and carry your edits over.",
         )
     return replace(source, files={name: _text(root / name) for name in source.files})
+
+
+def _left_out(root: Path) -> list[str]:
+    """The passes that the sources in `root` were made without; none where there is no telling."""
+    try:
+        metadata = json.loads(_text(root / "metadata.json"))
+    except (OSError, ValueError, RecursionError):
+        return []
+    names = metadata.get("without") if isinstance(metadata, dict) else None
+    known = {p.name for p in PASSES}
+    return sorted(known.intersection(map(str, names))) if isinstance(names, list) else []
 
 
 def _is_of_another(root: Path, source: CSource) -> bool:

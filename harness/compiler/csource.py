@@ -45,3 +45,4 @@ class CSource:
     arena_lower_bound: int  # most bytes alive at once: no plan without overlap can be smaller
     constant_bytes: int  # weights, biases and tables in flash
     kept: Mapping[TensorId, Kept] = field(default_factory=dict)  # tensors that hold fewer channels than the model's
+    without: tuple[str, ...] = ()  # the passes that were left out, in the order of their names

@@ -32,9 +32,14 @@ _SPEAKS_BOOL = re.compile(r"\b(bool|true|false)\b")  # what C11 has from <stdboo
 
 
 def files_of(
-    graph: Graph, target: Target, layers: Sequence[Layer], programs: Sequence[Program], plan: Plan
+    graph: Graph,
+    target: Target,
+    layers: Sequence[Layer],
+    programs: Sequence[Program],
+    plan: Plan,
+    without: Sequence[str] = (),
 ) -> dict[str, str]:
-    """Relative path to text, for everything needed to build the model."""
+    """Relative path to text, for everything needed to build the model. `without` names passes left out."""
     calls = [_call(layer, program, plan) for layer, program in zip(layers, programs, strict=True)]
     files = {
         "model.h": _model_h(graph, plan, len(layers)),
@@ -45,7 +50,7 @@ def files_of(
         "nn_math.h": _nn_math_h(programs),
         "weights.h": _weights_h(programs),
         "weights.c": _weights_c(programs),
-        "metadata.json": json.dumps(_metadata(graph, target, layers, plan), indent=1) + "\n",
+        "metadata.json": json.dumps(_metadata(graph, target, layers, plan, without), indent=1) + "\n",
     }
     kernels = kernels_in(programs)
     if kernels:
@@ -275,7 +280,9 @@ def _layer_c(graph: Graph, layer: Layer, program: Program) -> str:
     return "\n".join([*head, *uses, "", function])
 
 
-def _metadata(graph: Graph, target: Target, layers: Sequence[Layer], plan: Plan) -> dict[str, object]:
+def _metadata(
+    graph: Graph, target: Target, layers: Sequence[Layer], plan: Plan, without: Sequence[str]
+) -> dict[str, object]:
     def tensor(t: TensorId) -> dict[str, object]:
         described = graph.tensor(t)
         place = plan.placements[t]
@@ -298,6 +305,7 @@ def _metadata(graph: Graph, target: Target, layers: Sequence[Layer], plan: Plan)
     return {
         "model": graph.name,
         "target": target.core,
+        "without": list(without),
         "arena_bytes": plan.bytes,
         "arena_lower_bound": plan.lower_bound,
         "inputs": list(graph.inputs),

@@ -1,7 +1,7 @@
 """Keeps compiled sources between runs: a model that was compiled before, by this very compiler, is only read back.
 
-An entry is a JSON file named after a digest of the model's bytes, the target and every file of the compiler. A missing,
-damaged or unwritable entry costs a compilation and nothing else.
+An entry is a JSON file named after a digest of the model's bytes, the target, the passes left out and every file of the
+compiler. A missing, damaged or unwritable entry costs a compilation and nothing else.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -31,10 +32,10 @@ _KEPT = TypeAdapter(dict[TensorId, Kept])
 class SourceCache:
     folder: Path
 
-    def load(self, model: bytes, graph: Graph, target: Target) -> CSource | None:
-        """The source of `graph`, which was read from `model`, or None."""
+    def load(self, model: bytes, graph: Graph, target: Target, without: Collection[str] = ()) -> CSource | None:
+        """The source of `graph`, which was read from `model`, compiled without the passes named, or None."""
         try:
-            path = self._path(model, graph.name, target)
+            path = self._path(model, graph.name, target, without)
             entry = json.loads(path.read_text(encoding="utf-8"))
             os.utime(path)  # used just now: among the last to go
             return CSource(
@@ -48,6 +49,7 @@ class SourceCache:
                 arena_lower_bound=int(entry["arena_lower_bound"]),
                 constant_bytes=int(entry["constant_bytes"]),
                 kept=_KEPT.validate_python(entry["kept"]),
+                without=tuple(sorted(without)),
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
@@ -62,7 +64,7 @@ class SourceCache:
             "constant_bytes": source.constant_bytes,
             "kept": {tensor: asdict(kept) for tensor, kept in source.kept.items()},
         }
-        path = self._path(model, source.name, source.target)
+        path = self._path(model, source.name, source.target, source.without)
         with suppress(OSError):
             self.folder.mkdir(parents=True, exist_ok=True)
             handle, temporary = tempfile.mkstemp(dir=self.folder)
@@ -71,8 +73,8 @@ class SourceCache:
             os.replace(temporary, path)  # a reader sees the whole entry or none
             prune(self.folder, LIMIT_BYTES)
 
-    def _path(self, model: bytes, name: str, target: Target) -> Path:
-        wanted = f"{name} {target.core} {sorted(target.features)}"
+    def _path(self, model: bytes, name: str, target: Target, without: Collection[str]) -> Path:
+        wanted = f"{name} {target.core} {sorted(target.features)} {sorted(without)}"
         digest = hashlib.sha256(model)
         digest.update(wanted.encode("utf-8", "backslashreplace"))
         digest.update(_compiler().encode())

@@ -99,6 +99,8 @@ def _elements(report: Report, layers: Iterable[LayerResult]) -> int:
 def remarks(report: Report) -> list[str]:
     """What a reader should know beside the table, a line each."""
     lines = []
+    if report.source.without:
+        lines.append(f"compiled without {', '.join(report.source.without)}")
     counts = sum(map(report.counts, report.comparison.layers), start=Counts(0, 0, 0))
     if counts.constant:
         lines.append(f"{counts.constant:,} elements are not computed: constants, which are held to the oracle")

@@ -35,6 +35,7 @@ class Settings:
     url: str | None = None
     isolated: bool = False
     sources: Path | None = None
+    without: tuple[str, ...] = ()  # passes of the compiler; with `sources` the folder itself knows
     optimize: str = "-O2"
     timeout: float | None = None  # seconds a layer may take; None: the session's own limit
     tolerance: Tolerance = field(default_factory=Tolerance)
@@ -49,6 +50,7 @@ class Settings:
         words += ["--oracle", self.oracle]
         words += ["--isolated"] if self.isolated else []
         words += ["--sources", str(self.sources)] if self.sources else []
+        words += [word for name in self.without for word in ("--without", name)]
         words += [f"--optimize={self.optimize}"] if self.optimize != "-O2" else []
         words += ["--timeout", f"{self.timeout:g}"] if self.timeout else []
         return shlex.join(words)
@@ -144,6 +146,7 @@ class Report:
             "seed": None if settings.inputs else settings.seed,
             "inputs": str(settings.inputs) if settings.inputs else {"float32_range": list(FLOAT_RANGE)},
             "isolated": settings.isolated,
+            "without": list(self.source.without),
             "tolerance": settings.tolerance.to_json(),
             "layers": [self._layer_json(result) for result in comparison.layers],
             "outputs": [self._output_json(output) for output in comparison.outputs],

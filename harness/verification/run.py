@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +40,7 @@ def verify(
     oracle: str | None = None,
     isolated: bool = False,
     sources: Path | str | None = None,
+    without: Collection[str] = (),
     artifacts: Path | str | None = None,
     url: str | None = None,
     optimize: str = "-O2",
@@ -52,14 +53,17 @@ def verify(
     `inputs` is an .npz file of input_0, input_1 …, each (samples, *input shape) in the input's dtype; without it
     `samples` (default 1) inputs are drawn from `seed`. With it, `samples` takes only the first so many. `oracle` is a
     name or file as `harness.oracle` describes, by default the best one installed. `sources` is a directory that
-    `harness compile` wrote, perhaps edited since. `isolated` feeds every layer the inputs it should get. `url` names a
-    serial port or pyserial URL; `timeout` is in seconds per layer. `artifacts` is a folder for what the run leaves.
+    `harness compile` wrote, perhaps edited since. `without` names passes of the compiler to leave out. `isolated` feeds
+    every layer the inputs it should get. `url` names a serial port or pyserial URL; `timeout` is in seconds per layer.
+    `artifacts` is a folder for what the run leaves.
 
     What happens on the target, a crash and a lost emulator included, is in the report. Raises HarnessError for what
     keeps it from getting there: BadInput and its kinds, OracleFailed, ToolMissing, ToolFailed, RunnerFailed.
     """
     clock = _Clock(progress or (lambda what, done, total: None))
     where = board if isinstance(board, Board) else load_board(board)
+    if sources is not None and without:
+        raise BadInput("sources and passes to leave out: the folder was made with or without them already")
     model = Path(path)
     folder = Artifacts(Path(artifacts)) if artifacts is not None else None
     with clock.stage("load"):
@@ -75,6 +79,7 @@ def verify(
         url=url,
         isolated=isolated,
         sources=Path(sources) if sources is not None else None,
+        without=tuple(sorted(without)),
         optimize=optimize,
         timeout=timeout,
         tolerance=tolerance or Tolerance(),
@@ -115,7 +120,7 @@ def _inputs(graph: Graph, path: Path | str | None, samples: int | None, seed: in
 def _source(settings: Settings, board: Board) -> CSource:
     if settings.sources is not None:
         return load_sources(settings.model, settings.sources, board.target)
-    return compile_model(settings.model, board.target)
+    return compile_model(settings.model, board.target, without=settings.without)
 
 
 class _Clock:
