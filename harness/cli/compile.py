@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from harness.cli.output import OBJECTIVE, Output, common
+from harness.cli.output import OBJECTIVE, Output, common, without_passes
 
 _PATH = click.Path(path_type=Path)
 
@@ -19,9 +19,19 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--optimize", type=OBJECTIVE, default="balanced", show_default=True, help="What to choose the schedules for."
 )
+@without_passes
 @click.option("--force", is_flag=True, help="Overwrite also what was edited since it was generated.")
 @common
-def compile_(out: Output, model: Path, folder: Path, core: str, form: str, optimize: str, force: bool) -> int:
+def compile_(
+    out: Output,
+    model: Path,
+    folder: Path,
+    core: str,
+    form: str,
+    optimize: str,
+    force: bool,
+    without: tuple[str, ...],
+) -> int:
     """Compile MODEL to readable, freestanding C: one file a layer, the weights, a memory plan, metadata."""
     from harness.board import core_target
     from harness.compiler import compile_model
@@ -30,7 +40,7 @@ def compile_(out: Output, model: Path, folder: Path, core: str, form: str, optim
     from harness.report.compiled import as_json, summary
 
     with out.console.status("compiling"):
-        source = compile_model(model, core_target(core), objective=Objective(optimize))
+        source = compile_model(model, core_target(core), objective=Objective(optimize), without=without)
     paths = c_directory.write(source, folder, force=force)
     out.console.print(summary(source, folder, len(paths), optimize))
     out.write({"model": model.name, "format": form, "optimize": optimize, **as_json(source, folder, paths)})

@@ -84,6 +84,11 @@ def _json(result: dict[str, Any]) -> str:
     return json.dumps(result, indent=2, allow_nan=False) + "\n"
 
 
+without_passes = click.option(
+    "--without", metavar="PASS", multiple=True, help="Leave out a pass of the compiler; may be given several times."
+)
+
+
 def common(function: Callable[..., int]) -> Callable[..., int]:
     """Adds -v and --json to a command that takes an `Output` first and returns its exit status."""
 

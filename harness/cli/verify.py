@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from harness.cli.output import OBJECTIVE, Output, common
+from harness.cli.output import OBJECTIVE, Output, common, without_passes
 
 DEFAULT_BOARD = "qemu_cortex_m3"
 _PATH = click.Path(path_type=Path)
@@ -21,6 +21,7 @@ _LEVEL = click.Choice(["0", "1", "2", "3", "s", "g"])
 )
 @click.option("--board-url", metavar="URL", help="Serial port or pyserial URL that the board is behind.")
 @click.option("--sources", type=_PATH, metavar="DIR", help="C from `harness compile`, perhaps edited since.")
+@without_passes
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N", help="Draws the inputs.")
 @click.option(
     "--samples", type=click.IntRange(min=1), metavar="K", help="How many inputs; 1, or all that --inputs has."

@@ -58,4 +58,6 @@ class CSource:
     arena_lower_bound: int  # most bytes alive at once: no plan without overlap can be smaller
     constant_bytes: int  # weights, biases and tables in flash
     kept: Mapping[TensorId, Kept] = field(default_factory=dict)  # tensors that hold fewer channels than the model's
+    objective: str = "balanced"  # as `--optimize` takes it
     trades: tuple[Trade, ...] = ()  # of every objective, its own included
+    without: tuple[str, ...] = ()  # the passes that were left out, in the order of their names

@@ -32,9 +32,17 @@ _SPEAKS_BOOL = re.compile(r"\b(bool|true|false)\b")  # what C11 has from <stdboo
 
 
 def files_of(
-    graph: Graph, target: Target, layers: Sequence[Layer], programs: Sequence[Program], plan: Plan
+    graph: Graph,
+    target: Target,
+    layers: Sequence[Layer],
+    programs: Sequence[Program],
+    plan: Plan,
+    *,
+    objective: str = "balanced",
+    without: Sequence[str] = (),
 ) -> dict[str, str]:
-    """Relative path to text, for everything needed to build the model."""
+    """Relative path to text, for everything needed to build the model. `without` names passes left out,
+    `objective` what the schedules were chosen for."""
     calls = [_call(graph, layer, program, plan) for layer, program in zip(layers, programs, strict=True)]
     files = {
         "model.h": _model_h(graph, plan, len(layers)),
@@ -45,7 +53,7 @@ def files_of(
         "nn_math.h": _nn_math_h(programs),
         "weights.h": _weights_h(programs),
         "weights.c": _weights_c(programs),
-        "metadata.json": json.dumps(_metadata(graph, target, layers, plan), indent=1) + "\n",
+        "metadata.json": json.dumps(_metadata(graph, target, layers, plan, objective, without), indent=1) + "\n",
     }
     kernels = kernels_in(programs)
     if kernels:
@@ -276,7 +284,9 @@ def _layer_c(graph: Graph, layer: Layer, program: Program) -> str:
     return "\n".join([*head, *uses, "", function])
 
 
-def _metadata(graph: Graph, target: Target, layers: Sequence[Layer], plan: Plan) -> dict[str, object]:
+def _metadata(
+    graph: Graph, target: Target, layers: Sequence[Layer], plan: Plan, objective: str, without: Sequence[str]
+) -> dict[str, object]:
     def tensor(t: TensorId) -> dict[str, object]:
         described = graph.tensor(t)
         place = plan.placements[t]
@@ -299,6 +309,8 @@ def _metadata(graph: Graph, target: Target, layers: Sequence[Layer], plan: Plan)
     return {
         "model": graph.name,
         "target": target.core,
+        "optimize": objective,
+        "without": list(without),
         "arena_bytes": plan.bytes,
         "arena_lower_bound": plan.lower_bound,
         "inputs": list(graph.inputs),

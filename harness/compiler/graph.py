@@ -102,10 +102,24 @@ class Kept:
     constant: tuple[bool, ...]  # of every channel of the model's tensor
     values: tuple[int, ...]  # of those that are constant
 
+    @cached_property
+    def assumed(self) -> tuple[int, ...]:
+        """The channels that are not computed because they are one value, in order."""
+        return tuple(c for c, known in enumerate(self.constant) if known and c not in self._present)
+
+    @cached_property
+    def unread(self) -> tuple[int, ...]:
+        """The channels that are not computed because nobody reads them, in order."""
+        return tuple(c for c, known in enumerate(self.constant) if not known and c not in self._present)
+
+    @cached_property
+    def _present(self) -> frozenset[int]:
+        return frozenset(self.channels)
+
     @property
-    def unread(self) -> int:
-        """How many channels nobody reads."""
-        return len(self.constant) - len(set(self.channels) | {c for c, known in enumerate(self.constant) if known})
+    def rows(self) -> int:
+        """Elements of each channel."""
+        return int(np.prod(self.shape[:-1], dtype=np.int64))
 
     def project(self, whole: np.ndarray) -> np.ndarray:
         """The kept channels of a tensor in the model's shape."""
@@ -117,12 +131,6 @@ class Kept:
         whole[...] = np.where(self.constant, self.values, 0)
         whole[..., list(self.channels)] = part
         return whole
-
-    def without_unread(self, whole: np.ndarray) -> np.ndarray:
-        """A tensor in the model's shape with 0 in the channels that nobody reads."""
-        unread = ~np.array(self.constant)
-        unread[list(self.channels)] = False
-        return np.where(unread, whole.dtype.type(0), whole)
 
 
 @dataclass(frozen=True, eq=False)

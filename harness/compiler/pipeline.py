@@ -28,7 +28,7 @@ from harness.compiler.proofs import ProofStore
 from harness.compiler.schedules import PLAIN
 from harness.compiler.schedules.base import Schedule, apply, described
 from harness.compiler.verify import verify
-from harness.errors import CompilerBug, ModelError
+from harness.errors import BadInput, CompilerBug, ModelError
 
 PASSES: tuple[Pass, ...] = (
     FoldConstants(),  # first: what is known needs neither code nor a place in the arena
@@ -70,8 +70,8 @@ def compile_graph(
     """C for `graph`. With `check`, every schedule is compared with the unscheduled program by the interpreter.
 
     `proofs` remembers comparisons already made. `disabled` names passes to leave out. `objective` decides between the
-    schedules that a layer can have. Raises ModelError for an operator
-    the compiler does not have and CompilerBug where a stage breaks a rule.
+    schedules that a layer can have. Raises ModelError for an operator the compiler does not have, BadInput for a pass
+    there is not, CompilerBug where a stage breaks a rule.
     """
     model, graph = graph, run_passes(graph, disabled)
     if not graph.ops:
@@ -92,22 +92,25 @@ def compile_graph(
         name=graph.name,
         target=target,
         graph=model,
-        files=files_of(graph, target, layers, programs, plan),
+        files=files_of(graph, target, layers, programs, plan, objective=objective.value, without=sorted(disabled)),
         layers=layers,
         placements=plan.placements,
         arena_bytes=plan.bytes,
         arena_lower_bound=plan.lower_bound,
         constant_bytes=sum(b.elements * b.dtype.bytes for p in programs for b in p.of_space("const")),
         kept=graph.kept,
+        objective=objective.value,
         trades=tuple(trade(choices, each) for each in Objective),
+        without=tuple(sorted(disabled)),
     )
 
 
 def run_passes(graph: Graph, disabled: frozenset[str] = frozenset()) -> Graph:
-    unknown = disabled - {p.name for p in PASSES}
+    """All passes but those named in `disabled`. BadInput for a name that no pass has."""
+    known = [p.name for p in PASSES]
+    unknown = sorted(disabled.difference(known))
     if unknown:
-        known = ", ".join(p.name for p in PASSES)
-        raise ModelError(f"there is no pass {', '.join(sorted(unknown))}", hint=f"The passes are: {known}.")
+        raise BadInput(f"there is no pass {', '.join(map(repr, unknown))}", hint=f"the passes are {', '.join(known)}")
     for p in PASSES:
         if p.name not in disabled:
             graph = p.run(graph)

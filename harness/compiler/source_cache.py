@@ -1,6 +1,6 @@
 """Keeps compiled sources between runs: a model that was compiled before, by this very compiler, is only read back.
 
-An entry is a JSON file named after a digest of the model's bytes, the target, the objective and every file of the
+An entry is a JSON file named after a digest of the model's bytes, the target, the options and every file of the
 compiler. A missing, damaged or unwritable entry costs a compilation and nothing else.
 """
 
@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -33,10 +34,12 @@ _KEPT = TypeAdapter(dict[TensorId, Kept])
 class SourceCache:
     folder: Path
 
-    def load(self, model: bytes, graph: Graph, target: Target, objective: Objective) -> CSource | None:
-        """The source of `graph`, which was read from `model`, or None."""
+    def load(
+        self, model: bytes, graph: Graph, target: Target, objective: Objective, without: Collection[str] = ()
+    ) -> CSource | None:
+        """The source of `graph`, which was read from `model`, compiled with these options, or None."""
         try:
-            path = self._path(model, graph.name, target, objective)
+            path = self._path(model, graph.name, target, objective.value, without)
             entry = json.loads(path.read_text(encoding="utf-8"))
             os.utime(path)  # used just now: among the last to go
             return CSource(
@@ -50,12 +53,14 @@ class SourceCache:
                 arena_lower_bound=int(entry["arena_lower_bound"]),
                 constant_bytes=int(entry["constant_bytes"]),
                 kept=_KEPT.validate_python(entry["kept"]),
+                objective=objective.value,
                 trades=_TRADES.validate_python(entry["trades"]),
+                without=tuple(sorted(without)),
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
-    def save(self, model: bytes, source: CSource, objective: Objective) -> None:
+    def save(self, model: bytes, source: CSource) -> None:
         entry = {
             "files": dict(source.files),
             "layers": [asdict(layer) for layer in source.layers],
@@ -66,7 +71,7 @@ class SourceCache:
             "kept": {tensor: asdict(kept) for tensor, kept in source.kept.items()},
             "trades": [asdict(trade) for trade in source.trades],
         }
-        path = self._path(model, source.name, source.target, objective)
+        path = self._path(model, source.name, source.target, source.objective, source.without)
         with suppress(OSError):
             self.folder.mkdir(parents=True, exist_ok=True)
             handle, temporary = tempfile.mkstemp(dir=self.folder)
@@ -75,8 +80,8 @@ class SourceCache:
             os.replace(temporary, path)  # a reader sees the whole entry or none
             prune(self.folder, LIMIT_BYTES)
 
-    def _path(self, model: bytes, name: str, target: Target, objective: Objective) -> Path:
-        wanted = f"{name} {target.core} {sorted(target.features)} {objective.value}"
+    def _path(self, model: bytes, name: str, target: Target, objective: str, without: Collection[str]) -> Path:
+        wanted = f"{name} {target.core} {sorted(target.features)} {objective} {sorted(without)}"
         digest = hashlib.sha256(model)
         digest.update(wanted.encode("utf-8", "backslashreplace"))
         digest.update(_compiler().encode())

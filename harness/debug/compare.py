@@ -11,6 +11,9 @@ is not what the expected tensors give, a second pass stops in front of that laye
 A layer can also be wrong by writing where it must not. When an input is wrong that was right when it was computed, the
 layers in between are run once more, with a look at that tensor after each: the one that changes it is local, too.
 
+A channel that the compiler took for one value is not on the device. Its value is held to the expected tensors in every
+sample, whatever the checksum says, and a layer of which it is wrong is local.
+
 At the end of each sample `model_run` runs the whole model as an application does; its outputs are the model's outputs
 in the report, and they have to be those of the run layer by layer.
 """
@@ -28,6 +31,7 @@ from harness.compiler.csource import CSource, Layer
 from harness.compiler.graph import TensorId
 from harness.debug.comparison import Comparison, LayerResult, OutputResult, Status, worse
 from harness.debug.layer_reference import Reference, Values, reference_for
+from harness.debug.yardstick import Yardstick
 from harness.errors import InfrastructureError
 from harness.oracle import Difference, Expected, Tolerance
 from harness.oracle.tolerance import NOTHING
@@ -78,7 +82,7 @@ def compare(
         source,
         expected,
         inputs,
-        tolerance or Tolerance(),
+        Yardstick(source.graph, source.kept, tolerance or Tolerance()),
         reference or reference_for(source.graph),
         on_stop or (lambda stopped: None),
         progress or (lambda what, done, total: None),
@@ -108,7 +112,7 @@ class _Comparer:
     source: CSource
     expected: Expected
     inputs: Sequence[np.ndarray]
-    tolerance: Tolerance
+    yardstick: Yardstick
     reference: Reference
     on_stop: Callable[[TargetStopped], None]
     progress: Progress
@@ -129,7 +133,7 @@ class _Comparer:
 
     def sample(self, number: int, isolated: bool) -> None:
         given = dict(zip(self.source.graph.inputs, (values[number] for values in self.inputs), strict=True))
-        wanted = {t: self._computed(t, values[number]) for t, values in self.expected.tensors.items()} | given
+        wanted = {t: values[number] for t, values in self.expected.tensors.items()} | given
         sample = _Sample(number, given, wanted, isolated)
         self.crcs, self.lost = {}, {}
         try:
@@ -154,11 +158,6 @@ class _Comparer:
             self._presume(sample, suspects)
             raise
 
-    def _computed(self, tensor: TensorId, values: np.ndarray) -> np.ndarray:
-        """A tensor as the device can show it: without the channels that nobody reads."""
-        kept = self.source.kept.get(tensor)
-        return values if kept is None else kept.without_unread(values)
-
     def _first_pass(self, sample: _Sample) -> None:
         """Every layer once, keeping its checksum."""
         count = len(self.source.layers)
@@ -175,7 +174,8 @@ class _Comparer:
         for index, crc in sorted(self.crcs.items()):
             layer = self.source.layers[index]
             if crc == self._crc(sample.wanted, layer.outputs):
-                same = self._difference(layer, sample.wanted, sample.wanted)
+                # The device's checksum stands for its bytes: they are what was wanted.
+                same = self.yardstick.difference(layer.outputs, sample.wanted, sample.wanted)
                 self._record(LayerResult(layer, Status.MATCH, same), sample)
             else:
                 suspects.append(layer)
@@ -225,18 +225,18 @@ class _Comparer:
         got = self._read(layer.inputs)
         unstable = self._run(layer) != self.crcs[layer.index]
         made = self._read(layer.outputs)
-        difference = self._difference(layer, wanted, made)
+        difference = self.yardstick.difference(layer.outputs, wanted, made)
         if unstable:
             note = "its outputs change from run to run: it reads memory that nothing wrote"
             return LayerResult(layer, Status.LOCAL, difference, note=note)
         if difference.mismatches == 0:
             return LayerResult(layer, Status.MATCH, difference)
-        wrong = [t for t in layer.inputs if not self.tolerance.equal(wanted[t], got[t])]
+        wrong = [t for t in layer.inputs if not self.yardstick.equal(t, wanted[t], got[t])]
         self.lost |= {t: layer.index for t in wrong if t not in self.lost and self._was_right(t, wanted)}
-        if not wrong:
+        if not wrong and self.yardstick.constants(layer.inputs, wanted).mismatches == 0:
             return LayerResult(layer, Status.LOCAL, difference)
-        right = {t: self._computed(t, values) for t, values in self.reference(layer, got).items()}
-        if self._difference(layer, right, made).mismatches == 0:
+        right = self.reference(layer, got)
+        if self.yardstick.difference(layer.outputs, right, made).mismatches == 0:
             return LayerResult(layer, Status.PROPAGATED, difference)
         return LayerResult(layer, Status.LOCAL, difference, note="wrong also for the wrong inputs it got")
 
@@ -270,7 +270,7 @@ class _Comparer:
             self.device.run_layers(0, first)
         for layer in self.source.layers[first:reader]:
             self._run(layer)
-            if not self.tolerance.equal(sample.wanted[tensor], self._read([tensor])[tensor]):
+            if not self.yardstick.equal(tensor, sample.wanted[tensor], self._read([tensor])[tensor]):
                 return layer
         return None
 
@@ -289,18 +289,18 @@ class _Comparer:
         """CRC-32 (zlib) of the tensors' bytes one after the other, as the device takes it of a layer's outputs."""
         crc = 0
         for tensor in tensors:
-            kept = self.source.kept.get(tensor)
-            held = values[tensor] if kept is None else kept.project(values[tensor])
+            held = self.yardstick.computed(tensor, values[tensor])
             crc = zlib.crc32(np.ascontiguousarray(held).tobytes(), crc)
         return crc
 
-    def _difference(self, layer: Layer, wanted: Values, made: Values) -> Difference:
-        total = NOTHING
-        for tensor in layer.outputs:
-            total += self.tolerance.difference(wanted[tensor], made[tensor])
-        return total
-
     def _record(self, result: LayerResult, sample: _Sample) -> None:
+        """Keep what was found of a layer on the device, with what is to be said of the channels that are not there."""
+        constants = self.yardstick.constants(result.layer.outputs, sample.wanted)
+        result = replace(result, constants=constants)
+        if constants.mismatches:
+            note = self.yardstick.contradiction(result.layer, sample.wanted)
+            notes = result.note if note in result.note else "; ".join(filter(None, (result.note, note)))
+            result = replace(result, status=Status.LOCAL, note=notes)
         if result.status is not Status.MATCH:
             result = replace(result, sample=sample.number)
         self._merge(result)
@@ -316,14 +316,15 @@ class _Comparer:
         self.device.run()
         for tensor, values in self._read(self.source.graph.outputs).items():
             crc, difference = self.outputs.get(tensor, (0, NOTHING))
-            difference += self.tolerance.difference(sample.wanted[tensor], values)
+            difference += self.yardstick.difference([tensor], sample.wanted, {tensor: values})
+            difference += self.yardstick.constants([tensor], sample.wanted)
             self.outputs[tensor] = (zlib.crc32(values.tobytes(), crc), difference)
             layerwise = [self.crcs[layer.index] for layer in self.source.layers if layer.outputs == (tensor,)]
-            wrong = not self.tolerance.equal(sample.wanted[tensor], values)
+            wrong = not self.yardstick.equal(tensor, sample.wanted[tensor], values)
             if wrong and not sample.isolated and self._was_right(tensor, sample.wanted):
                 self.lost.setdefault(tensor, len(self.source.layers))
             elif layerwise and not sample.isolated:
-                agrees = layerwise[-1] == zlib.crc32(values.tobytes())
+                agrees = layerwise[-1] == self._crc({tensor: values}, [tensor])
                 self.whole_model_agrees = agrees and self.whole_model_agrees is not False
 
     # ---- tensors -------------------------------------------------------------------------------------------------

@@ -27,9 +27,15 @@ _SEVERITY = {Status.MATCH: 0, Status.NOT_RUN: 1, Status.PROPAGATED: 2, Status.LO
 class LayerResult:
     layer: Layer
     status: Status
-    difference: Difference = NOTHING  # of the sample that is worst off, over all outputs of the layer
+    difference: Difference = NOTHING  # of the sample that is worst off, over what the device computed of all outputs
+    constants: Difference = NOTHING  # over the channels that are not computed because they are taken for one value
     sample: int | None = None  # first sample in which the layer does not match
     note: str = ""
+
+    @property
+    def whole(self) -> Difference:
+        """Over all that is held to the oracle."""
+        return self.difference + self.constants
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,7 @@ def worse(one: LayerResult, other: LayerResult) -> LayerResult:
     """The worse of two samples' results, with the first failing sample's number."""
 
     def badness(result: LayerResult) -> tuple[int, int, float]:
-        return _SEVERITY[result.status], result.difference.mismatches, result.difference.max_abs_diff
+        return _SEVERITY[result.status], result.whole.mismatches, result.whole.max_abs_diff
 
     failing = [r.sample for r in (one, other) if r.sample is not None]
     return replace(max(one, other, key=badness), sample=min(failing) if failing else None)

@@ -7,34 +7,39 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from harness.compiler.csource import Layer
-from harness.compiler.graph import ABSENT, Graph, TensorId
+from harness.compiler.graph import ABSENT, Graph, Op, TensorId
 from harness.compiler.ops import reference
+from harness.errors import CompilerBug
 
 Values = Mapping[TensorId, np.ndarray]  # one sample: every array has its tensor's own shape and dtype
 Reference = Callable[[Layer, Values], Values]
 
 
 def reference_for(graph: Graph) -> Reference:
-    """A function from (layer, its inputs) to its outputs; `graph` is the model as it was read, before any pass."""
-    by_source = {source: op for op in graph.ops for source in op.sources}
-    constants = _constants(graph)
+    """A function from (layer, its inputs) to its outputs; `graph` is the model as it was read, before any pass.
+
+    Only what the outputs follow from is computed. That can be more than the layer's own operators: of an operand that
+    the compiler folded into a constant the model has nothing but the operators it was folded from.
+    """
+    makers = {tensor: op for op in graph.ops for tensor in op.outputs}
+    order = {id(op): index for index, op in enumerate(graph.ops)}
 
     def run(layer: Layer, inputs: Values) -> Values:
-        known = {**constants, **inputs}
-        for index in layer.ops:
-            op = by_source[index]
-            operands = [None if t == ABSENT else known[t] for t in op.inputs]
+        known = dict(inputs)
+        needed: dict[int, Op] = {}
+        missing = [t for t in layer.outputs if t not in known]
+        while missing:
+            tensor = missing.pop()
+            op = makers.get(tensor)
+            if op is None:
+                what = f"needs tensor {tensor} {graph.tensor(tensor).name!r}, which it is not given"
+                raise CompilerBug(what, where=f"layer {layer.index} ({layer.name})")
+            if order[id(op)] not in needed:
+                needed[order[id(op)]] = op
+                missing += [t for t in op.inputs if t != ABSENT and t not in known and graph.tensor(t).data is None]
+        for _, op in sorted(needed.items()):
+            operands = [known.get(t) for t in op.inputs]  # None: absent, or a constant of the model
             known.update(zip(op.outputs, reference(graph, op, operands), strict=True))
         return {t: known[t] for t in layer.outputs}
 
     return run
-
-
-def _constants(graph: Graph) -> dict[TensorId, np.ndarray]:
-    """The constants of the model, and what its operators make of constants alone: no layer computes that."""
-    known = {t: spec.data for t, spec in enumerate(graph.tensors) if spec.data is not None}
-    for op in graph.ops:
-        if all(t == ABSENT or t in known for t in op.inputs):
-            operands = [known.get(t) for t in op.inputs]
-            known.update(zip(op.outputs, reference(graph, op, operands), strict=True))
-    return known

@@ -45,6 +45,7 @@ def _trades(source: CSource, objective: str) -> Table:
 def as_json(source: CSource, folder: Path, paths: Sequence[Path]) -> dict[str, Any]:
     return {
         "target": source.target.core,
+        "without": list(source.without),
         "directory": str(folder),
         "files": [path.relative_to(folder).as_posix() for path in paths],
         "layers": [

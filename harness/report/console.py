@@ -15,6 +15,7 @@ from harness.report.text import printable, printable_lines
 from harness.report.traceback import traceback_text
 from harness.verdict import Verdict
 from harness.verification import Report
+from harness.verification.report import Counts
 
 _VERDICT_STYLES = {
     Verdict.MATCH: "bold green",
@@ -99,6 +100,13 @@ def _elements(report: Report, layers: Iterable[LayerResult]) -> int:
 def remarks(report: Report) -> list[str]:
     """What a reader should know beside the table, a line each."""
     lines = []
+    if report.source.without:
+        lines.append(f"compiled without {', '.join(report.source.without)}")
+    counts = sum(map(report.counts, report.comparison.layers), start=Counts(0, 0, 0))
+    if counts.constant:
+        lines.append(f"{counts.constant:,} elements are not computed: constants, which are held to the oracle")
+    if counts.unread:
+        lines.append(f"{counts.unread:,} elements are neither computed nor compared: nobody reads them")
     for result in report.comparison.layers:
         if result.note:
             lines.append(f"layer {result.layer.index}: {result.note}")
@@ -108,7 +116,7 @@ def remarks(report: Report) -> list[str]:
     if report.comparison.whole_model_agrees is False:
         lines.append("model_run gives other outputs than its layers run one by one")
     tolerance = report.settings.tolerance
-    if any(result.difference.max_ulp is not None for result in report.comparison.layers):
+    if any(result.whole.max_ulp is not None for result in report.comparison.layers):
         peak = f"{tolerance.of_peak:.3g} of the tensor's largest magnitude"
         lines.append(f"float32 tolerance: {tolerance.ulps} ULPs or {peak}")
     begun = [d for d in report.expected.disagreements if d.inputs_agree]

@@ -29,8 +29,8 @@ def layer_table(report: Report, width: int = WIDTH) -> Table:
 def _columns(report: Report) -> list[Column]:
     results = report.comparison.layers
     tensors = [report.output_tensors(result) for result in results]
-    compared = [result.status is not Status.NOT_RUN and result.difference.elements > 0 for result in results]
-    ulps = [result.difference.max_ulp for result in results]
+    compared = [result.status is not Status.NOT_RUN and result.whole.elements > 0 for result in results]
+    ulps = [result.whole.max_ulp for result in results]
 
     def figures(heading: str, cells: list[str]) -> Column:
         return column(heading, [cell if known else "" for cell, known in zip(cells, compared, strict=True)], right=True)
@@ -45,7 +45,7 @@ def _columns(report: Report) -> list[Column]:
         column("shape", ["×".join(str(d) for d in outputs[0].shape) for outputs in tensors]),
         *([column("computed", computed)] if any(computed) else []),
         column("elements", [f"{report.elements(result):,}" for result in results], right=True),
-        figures("mismatches", [f"{result.difference.mismatches:,}" for result in results]),
+        figures("mismatches", [f"{result.whole.mismatches:,}" for result in results]),
         figures("largest difference", [_largest(result) for result in results]),
         *([figures("ULPs", ["" if n is None else f"{n:,}" for n in ulps])] if any(n is not None for n in ulps) else []),
         Column("status", tuple(_status(report, result) for result in results)),
@@ -53,7 +53,7 @@ def _columns(report: Report) -> list[Column]:
 
 
 def _largest(result: LayerResult) -> str:
-    largest = result.difference.max_abs_diff
+    largest = result.whole.max_abs_diff
     if isinstance(largest, int):
         return f"{largest:,}"
     return f"{largest:.3g}" if math.isfinite(largest) else "NaN/inf"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from harness.compiler.choose import Objective
 from harness.compiler.csource import CSource
-from harness.compiler.graph import Tensor
+from harness.compiler.graph import Kept, Tensor
 from harness.debug.comparison import Comparison, LayerResult, OutputResult
 from harness.debug.crash import Crash
 from harness.firmware import Firmware
@@ -37,6 +37,7 @@ class Settings:
     isolated: bool = False
     sources: Path | None = None
     objective: Objective = Objective.BALANCED
+    without: tuple[str, ...] = ()  # passes of the compiler; with `sources` the folder itself knows
     level: str = "-O2"
     timeout: float | None = None  # seconds a layer may take; None: the session's own limit
     tolerance: Tolerance = field(default_factory=Tolerance)
@@ -52,9 +53,26 @@ class Settings:
         words += ["--isolated"] if self.isolated else []
         words += ["--sources", str(self.sources)] if self.sources else []
         words += [f"--optimize={self.objective.value}"] if self.objective is not Objective.BALANCED else []
+        words += [word for name in self.without for word in ("--without", name)]
         words += [self.level] if self.level != "-O2" else []
         words += ["--timeout", f"{self.timeout:g}"] if self.timeout else []
         return shlex.join(words)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Elements by what can be said of them."""
+
+    computed: int  # by the device
+    constant: int  # not computed, one value for every input: that value is compared
+    unread: int  # not computed because nobody reads them: nothing is compared
+
+    @property
+    def compared(self) -> int:
+        return self.computed + self.constant
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(self.computed + other.computed, self.constant + other.constant, self.unread + other.unread)
 
 
 @dataclass(frozen=True)
@@ -103,13 +121,21 @@ class Report:
     def output_tensors(self, result: LayerResult) -> tuple[Tensor, ...]:
         return tuple(self.source.graph.tensor(t) for t in result.layer.outputs)
 
-    def elements(self, result: LayerResult) -> int:
-        """How many elements of a layer's outputs are held to the oracle: not those of channels that nobody reads."""
-        total = 0
+    def counts(self, result: LayerResult) -> Counts:
+        """How many elements of a layer's outputs are held to the oracle, and in which way."""
+        total = Counts(0, 0, 0)
         for tensor in result.layer.outputs:
-            whole, kept = self.source.graph.tensor(tensor).elements, self.source.kept.get(tensor)
-            total += whole if kept is None else whole // kept.shape[-1] * (kept.shape[-1] - kept.unread)
+            kept = self.source.kept.get(tensor)
+            if kept is None:
+                total += Counts(self.source.graph.tensor(tensor).elements, 0, 0)
+            else:
+                parts = (kept.channels, kept.assumed, kept.unread)
+                total += Counts(*(len(channels) * kept.rows for channels in parts))
         return total
+
+    def elements(self, result: LayerResult) -> int:
+        """How many elements of a layer's outputs are held to the oracle."""
+        return self.counts(result).compared
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary that `json.dumps(…, allow_nan=False)` takes; differences that are no number are null."""
@@ -123,6 +149,7 @@ class Report:
             "seed": None if settings.inputs else settings.seed,
             "inputs": str(settings.inputs) if settings.inputs else {"float32_range": list(FLOAT_RANGE)},
             "isolated": settings.isolated,
+            "without": list(self.source.without),
             "tolerance": settings.tolerance.to_json(),
             "layers": [self._layer_json(result) for result in comparison.layers],
             "outputs": [self._output_json(output) for output in comparison.outputs],
@@ -165,10 +192,9 @@ class Report:
             "shape": list(tensors[0].shape),
             "dtype": tensors[0].dtype.value,
             "elements": self.elements(result),
-            "channels": None
-            if kept is None
-            else {"model": kept.shape[-1], "computed": len(kept.channels), "unread": kept.unread},
-            **_difference_json(result.difference),
+            "compared": asdict(self.counts(result)),
+            "channels": None if kept is None else _channels_json(kept),
+            **_difference_json(result.whole),
             "status": result.status.value,
             "sample": result.sample,
             "note": result.note,
@@ -194,6 +220,11 @@ class Report:
             "sample": self.comparison.last_sample,
             "detail": stopped.detail if stopped is not None else "",
         }
+
+
+def _channels_json(kept: Kept) -> dict[str, int]:
+    parts = {"computed": kept.channels, "constant": kept.assumed, "unread": kept.unread}
+    return {"model": kept.shape[-1], **{name: len(channels) for name, channels in parts.items()}}
 
 
 def _difference_json(difference: Difference) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -41,6 +41,7 @@ def verify(
     oracle: str | None = None,
     isolated: bool = False,
     sources: Path | str | None = None,
+    without: Collection[str] = (),
     artifacts: Path | str | None = None,
     url: str | None = None,
     objective: Objective = Objective.BALANCED,
@@ -55,14 +56,16 @@ def verify(
     `samples` (default 1) inputs are drawn from `seed`. With it, `samples` takes only the first so many. `oracle` is a
     name or file as `harness.oracle` describes, by default the best one installed. `sources` is a directory that
     `harness compile` wrote, perhaps edited since. `isolated` feeds every layer the inputs it should get. `url` names a
-    serial port or pyserial URL. `objective` is what the compiler optimises for, `level` how far gcc goes; `timeout` is
-    in seconds per layer. `artifacts` is a folder for what the run leaves.
+    serial port or pyserial URL. `objective` is what the compiler optimises for, `without` names passes of it to leave
+    out, `level` how far gcc goes; `timeout` is in seconds per layer. `artifacts` is a folder for what the run leaves.
 
     What happens on the target, a crash and a lost emulator included, is in the report. Raises HarnessError for what
     keeps it from getting there: BadInput and its kinds, OracleFailed, ToolMissing, ToolFailed, RunnerFailed.
     """
     clock = _Clock(progress or (lambda what, done, total: None))
     where = board if isinstance(board, Board) else load_board(board)
+    if sources is not None and without:
+        raise BadInput("sources and passes to leave out: the folder was made with or without them already")
     model = Path(path)
     folder = Artifacts(Path(artifacts)) if artifacts is not None else None
     with clock.stage("load"):
@@ -79,6 +82,7 @@ def verify(
         isolated=isolated,
         sources=Path(sources) if sources is not None else None,
         objective=objective,
+        without=tuple(sorted(without)),
         level=level,
         timeout=timeout,
         tolerance=tolerance or Tolerance(),
@@ -118,8 +122,8 @@ def _inputs(graph: Graph, path: Path | str | None, samples: int | None, seed: in
 
 def _source(settings: Settings, board: Board) -> CSource:
     if settings.sources is not None:
-        return load_sources(settings.model, settings.sources, board.target, objective=settings.objective)
-    return compile_model(settings.model, board.target, objective=settings.objective)
+        return load_sources(settings.model, settings.sources, board.target)
+    return compile_model(settings.model, board.target, objective=settings.objective, without=settings.without)
 
 
 class _Clock:

@@ -217,3 +217,20 @@ def test_the_c_is_as_reviewed(layer: str, request: pytest.FixtureRequest) -> Non
     if request.config.getoption("--update-golden"):
         path.write_text(text)
     assert text == path.read_text()
+
+
+def test_sources_know_which_passes_they_were_made_without(tmp_path: Path) -> None:
+    model = tmp_path / "net.tflite"
+    model.write_bytes(classifier().build())
+    folder = write(compile_model(model, HOST, without=["fold-views"]), tmp_path / "c")
+    source = load_sources(model, folder, HOST)
+    assert source.without == ("fold-views",)
+    assert source.layers == compile_model(model, HOST, without=["fold-views"]).layers
+
+
+@pytest.mark.parametrize("damage", ["", "[]", '{"without": 3}', '{"without": [["fold-views"], "no-such"]}'])
+def test_metadata_that_tells_nothing_of_passes_is_refused(saved: tuple[Path, Path], damage: str) -> None:
+    model, folder = saved
+    (folder / "metadata.json").write_text(damage)
+    with pytest.raises(BadInput, match=r"metadata\.json differs"):
+        load_sources(model, folder, HOST)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -74,3 +75,15 @@ def test_the_oldest_entries_go_first(model: Path, monkeypatch: pytest.MonkeyPatc
     compile_model(model, M3)
     (kept,) = entries(model)
     assert kept != first
+
+
+def test_passes_that_are_left_out_make_another_entry(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = compile_model(model, M3)
+    bare = compile_model(model, M3, without=["fold-views"])
+    assert len(entries(model)) == 2
+    assert len(bare.layers) == len(whole.layers) + 1
+    monkeypatch.setattr("harness.compiler.compile_graph", lambda *a, **k: pytest.fail("compiled again"))
+    for without, source in (((), whole), (("fold-views",), bare)):
+        again = compile_model(model, M3, without=without)
+        assert (again.without, again.files) == (without, source.files)
+        assert json.loads(again.files["metadata.json"])["without"] == list(without)

@@ -21,6 +21,7 @@ from harness.compiler.lowering.quantise import (
 )
 from harness.compiler.ops import checks
 from harness.compiler.ops.base import Case, Operator, activation_name, no_macs, options_table
+from harness.compiler.ops.channels import Tied, at_ends, straight
 from harness.dtypes import DType
 
 LEFT_SHIFT = 20  # bits of headroom TFLite gives both int8 operands before it rescales them
@@ -105,6 +106,15 @@ def reference(graph: Graph, op: Op, inputs: Sequence[np.ndarray | None]) -> list
     return [np.clip(y, p.act_min, p.act_max).astype(np.int8)]
 
 
+def channels(graph: Graph, op: Op) -> Tied | None:
+    """Channel by channel, but for an operand with a single one that all of the output's read; sums grow with both."""
+    y = checks.output(graph, op)
+    if y.dtype is not DType.I8 or not y.shape:
+        return None
+    wide = [p for p in (0, 1) if checks.operand(graph, op, p).shape[-1:] == y.shape[-1:]]
+    return Tied(op.attrs, [straight(p, y.shape[-1]) for p in wide], at_ends(graph, op, reference))
+
+
 def lower(graph: Graph, op: Op, name: str) -> Program:
     """One flat loop where all shapes are equal, otherwise a loop per dimension of the output."""
     operands = (checks.operand(graph, op, 0), checks.operand(graph, op, 1))
@@ -174,4 +184,4 @@ CASES = (
     Case("float_broadcast_relu", ((1, 4, 5, 3), (3,)), {"activation": "RELU"}, dtype="float32"),
 )
 
-OPERATOR = Operator("ADD", "add", parse, check, reference, no_macs, CASES, lower, schedules.ELEMENTWISE)
+OPERATOR = Operator("ADD", "add", parse, check, reference, no_macs, CASES, lower, schedules.ELEMENTWISE, channels)

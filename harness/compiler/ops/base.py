@@ -12,6 +12,7 @@ import tflite
 from harness.compiler.graph import Graph, Op
 from harness.compiler.loops import Program
 from harness.compiler.lowering.moves import Move
+from harness.compiler.ops.channels import Channels
 from harness.compiler.schedules.base import Family
 from harness.errors import ModelError
 
@@ -47,6 +48,7 @@ class Operator:
     cases: tuple[Case, ...]
     lower: Callable[[Graph, Op, str], Program] | None = None  # the plain loops, under the C function's name
     schedules: Family = ()  # how they can be made fast; none: they stay as they are
+    channels: Callable[[Graph, Op], Channels | None] | None = None  # which of them can be left out; None: opaque
     moves: Callable[[Graph, Op], tuple[Move, ...]] | None = None  # of an operator that only moves elements
 
 

@@ -22,6 +22,7 @@ from harness.compiler.lowering.quantise import (
 from harness.compiler.lowering.window import Padding, Pair, Window, pad_2d, tap_view, windows_2d
 from harness.compiler.ops import checks
 from harness.compiler.ops.base import Case, Operator, activation_name, padding_name, required_options
+from harness.compiler.ops.products import Product
 from harness.dtypes import DType
 
 
@@ -117,6 +118,14 @@ def _float(graph: Graph, op: Op, x: np.ndarray, weights: np.ndarray, bias: np.nd
     return clamp_float(acc, op.attrs.activation)
 
 
+def channels(graph: Graph, op: Op) -> Product | None:
+    """How the channels of an int8 convolution act on one another."""
+    x = checks.operand(graph, op, 0)
+    if x.dtype is not DType.I8:
+        return None
+    return Product(graph, op, quantisation(graph, op), windows(graph, op), x.shape[3])
+
+
 def macs(graph: Graph, op: Op) -> int:
     weights = checks.operand(graph, op, 1)
     return checks.output(graph, op).elements * (weights.elements // weights.shape[0])
@@ -162,4 +171,4 @@ CASES = (
     Case("float_n1_to_1", ((1, 4, 4, 3),), {"kernel": (1, 1), "activation": "RELU_N1_TO_1"}, dtype="float32"),
 )
 
-OPERATOR = Operator("CONV_2D", "conv2d", parse, check, reference, macs, CASES, lower, schedules.CONTRACTION)
+OPERATOR = Operator("CONV_2D", "conv2d", parse, check, reference, macs, CASES, lower, schedules.CONTRACTION, channels)

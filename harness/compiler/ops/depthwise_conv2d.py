@@ -24,6 +24,7 @@ from harness.compiler.lowering.window import Padding, Pair, Window, pad_2d, tap_
 from harness.compiler.ops import checks, conv2d
 from harness.compiler.ops.base import Case, Operator, activation_name, padding_name, required_options
 from harness.compiler.ops.conv2d import windows
+from harness.compiler.ops.products import Separate
 from harness.dtypes import DType
 
 
@@ -96,6 +97,13 @@ def _sums(padded: np.ndarray, weights: np.ndarray, op: Op, h: Window, w: Window)
     return acc
 
 
+def channels(graph: Graph, op: Op) -> Separate | None:
+    """How the channels of an int8 convolution act on one another: not at all."""
+    if checks.operand(graph, op, 0).dtype is not DType.I8:
+        return None
+    return Separate(graph, op, quantisation(graph, op), windows(graph, op), op.attrs.depth_multiplier)
+
+
 def macs(graph: Graph, op: Op) -> int:
     weights = checks.operand(graph, op, 1)
     return checks.output(graph, op).elements * weights.shape[1] * weights.shape[2]
@@ -138,5 +146,5 @@ CASES = (
 )
 
 OPERATOR = Operator(
-    "DEPTHWISE_CONV_2D", "depthwise_conv2d", parse, check, reference, macs, CASES, lower, schedules.DEPTHWISE
+    "DEPTHWISE_CONV_2D", "depthwise_conv2d", parse, check, reference, macs, CASES, lower, schedules.DEPTHWISE, channels
 )

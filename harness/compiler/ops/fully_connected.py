@@ -22,8 +22,10 @@ from harness.compiler.lowering.quantise import (
     conv_params,
     effective_scales,
 )
+from harness.compiler.lowering.window import Window
 from harness.compiler.ops import checks
 from harness.compiler.ops.base import Case, Operator, activation_name, options_table
+from harness.compiler.ops.products import Product
 from harness.dtypes import DType
 from harness.errors import ModelError
 
@@ -60,7 +62,7 @@ def quantisation(graph: Graph, op: Op) -> ConvParams:
 
 def _scales(x: Quant, weights: Quant, y: Quant, units: int) -> np.ndarray:
     """Effective scales float64[units]. For per-tensor weights TFLite multiplies the two scales in float32."""
-    if len(weights.scales) > 1:
+    if weights.axis is not None:
         return effective_scales(x, weights, y, units)
     product = np.float32(x.scale) * np.float32(weights.scale)
     return np.full(units, np.float64(product) / np.float64(y.scale))
@@ -85,7 +87,7 @@ def check(graph: Graph, op: Op) -> None:
 def _check_bias_scale(graph: Graph, op: Op) -> None:
     """TFLite refuses per-tensor weights whose bias was quantised with another scale than the products."""
     x, weights, bias = checks.operand(graph, op, 0), checks.operand(graph, op, 1), graph.operand(op, 2)
-    if bias is None or bias.quant is None or weights.quant is None or len(weights.quant.scales) > 1:
+    if bias is None or bias.quant is None or weights.quant is None or weights.quant.axis is not None:
         return
     products = checks.quantised(graph, op, x).scale * weights.quant.scale
     step = checks.quantised(graph, op, checks.output(graph, op)).scale
@@ -115,6 +117,15 @@ def _float(x: np.ndarray, weights: np.ndarray, bias: np.ndarray | None, activati
     for depth in range(x.shape[1]):
         acc += x[:, depth, None] * weights[:, depth]
     return clamp_float(acc if bias is None else acc + bias, activation)
+
+
+def channels(graph: Graph, op: Op) -> Product | None:
+    """How the channels of an int8 product act on one another; its input may be flattened from pixels."""
+    x, depth = checks.operand(graph, op, 0), checks.operand(graph, op, 1).shape[1]
+    if x.dtype is not DType.I8 or not x.shape or depth % x.shape[-1]:
+        return None
+    one = Window.of("VALID", 1, 1, 1)
+    return Product(graph, op, quantisation(graph, op), (one, one), x.shape[-1])
 
 
 def macs(graph: Graph, op: Op) -> int:
@@ -151,5 +162,5 @@ CASES = (
 )
 
 OPERATOR = Operator(
-    "FULLY_CONNECTED", "fully_connected", parse, check, reference, macs, CASES, lower, schedules.CONTRACTION
+    "FULLY_CONNECTED", "fully_connected", parse, check, reference, macs, CASES, lower, schedules.CONTRACTION, channels
 )

@@ -15,6 +15,7 @@ from harness.compiler.lowering.building import Builder
 from harness.compiler.lowering.moves import Move, copies
 from harness.compiler.ops import checks
 from harness.compiler.ops.base import Case, Operator, no_macs
+from harness.compiler.ops.channels import Channels
 from harness.dtypes import DType
 
 MOVED = (DType.I8, DType.F32, DType.I32)
@@ -28,6 +29,7 @@ def moving(
     reference: Callable[[Graph, Op, Sequence[np.ndarray | None]], list[np.ndarray]],
     moves: Callable[[Graph, Op], tuple[Move, ...]],
     cases: tuple[Case, ...],
+    channels: Callable[[Graph, Op], Channels | None] | None = None,
 ) -> Operator:
     """The entry of an operator whose whole definition is `moves`."""
 
@@ -50,7 +52,7 @@ def moving(
         results = [build.output(y.dtype, y.elements) for y in map(graph.tensor, op.outputs)]
         return copies(build, made, sources, results)
 
-    return Operator(kind, c_name, parse, check, reference, no_macs, cases, lower, schedules.COPIES, moves)
+    return Operator(kind, c_name, parse, check, reference, no_macs, cases, lower, schedules.COPIES, channels, moves)
 
 
 def check_types(graph: Graph, op: Op, positions: Sequence[int]) -> None:

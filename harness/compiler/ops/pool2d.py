@@ -32,6 +32,7 @@ from harness.compiler.lowering.quantise import activation_range, clamp_float, fl
 from harness.compiler.lowering.window import Pair, Window, pad_2d, tap_view, windows_2d
 from harness.compiler.ops import checks
 from harness.compiler.ops.base import Case, Operator, activation_name, no_macs, padding_name, required_options
+from harness.compiler.ops.channels import Ranges, Tied, straight
 from harness.dtypes import DType
 
 _SCALE_TOLERANCE = 1e-6  # TFLite's, between the scales of input and output
@@ -132,6 +133,20 @@ def _clamp(graph: Graph, op: Op, y: np.ndarray) -> np.ndarray:
     return np.clip(y, params.act_min, params.act_max).astype(np.int8)
 
 
+def channels(graph: Graph, op: Op) -> Tied | None:
+    """Channel by channel; neither the largest nor the average of several values is outside of them."""
+    x = checks.operand(graph, op, 0)
+    if x.dtype is not DType.I8:
+        return None
+    params = quantisation(graph, op)
+
+    def bounds(given: Sequence[Ranges | None]) -> Ranges:
+        assert given[0] is not None
+        return np.clip(given[0], params.act_min, params.act_max)
+
+    return Tied(op.attrs, [straight(0, x.shape[3])], bounds)
+
+
 def _lower(graph: Graph, op: Op, name: str, average: bool) -> Program:
     x = checks.operand(graph, op, 0)
     h, w = windows(graph, op)
@@ -209,6 +224,17 @@ CASES = (
 )
 
 AVERAGE = Operator(
-    "AVERAGE_POOL_2D", "average_pool", parse, check, average_reference, no_macs, CASES, lower_average, schedules.POOL
+    "AVERAGE_POOL_2D",
+    "average_pool",
+    parse,
+    check,
+    average_reference,
+    no_macs,
+    CASES,
+    lower_average,
+    schedules.POOL,
+    channels,
 )
-MAX = Operator("MAX_POOL_2D", "max_pool", parse, check, max_reference, no_macs, CASES, lower_max, schedules.POOL)
+MAX = Operator(
+    "MAX_POOL_2D", "max_pool", parse, check, max_reference, no_macs, CASES, lower_max, schedules.POOL, channels
+)

@@ -12,6 +12,7 @@ from harness.compiler.graph import Graph, Op
 from harness.compiler.lowering.moves import Move, whole
 from harness.compiler.ops import checks, moving
 from harness.compiler.ops.base import Case, options_table
+from harness.compiler.ops.channels import Tied, reshaped
 from harness.dtypes import DType
 
 
@@ -49,6 +50,11 @@ def moves(graph: Graph, op: Op) -> tuple[Move, ...]:
     return (whole(0, checks.output(graph, op).elements),)
 
 
+def channels(graph: Graph, op: Op) -> Tied | None:
+    """The channels of the input, over and over where several pixels become one row."""
+    return reshaped(checks.operand(graph, op, 0), checks.output(graph, op), op.attrs)
+
+
 CASES = (
     Case("flattens", ((1, 3, 4, 2),), {"shape": (1, 24)}),
     Case("unflattens", ((1, 24),), {"shape": (1, 4, 3, 2)}),
@@ -57,4 +63,4 @@ CASES = (
     Case("float", ((1, 2, 6),), {"shape": (3, 4)}, dtype="float32"),
 )
 
-OPERATOR = moving.moving("RESHAPE", "reshape", parse, check, reference, moves, CASES)
+OPERATOR = moving.moving("RESHAPE", "reshape", parse, check, reference, moves, CASES, channels)

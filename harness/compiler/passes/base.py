@@ -12,7 +12,7 @@ from harness.compiler.graph import Graph
 class Pass(Protocol):
     @property
     def name(self) -> str:
-        """What `--disable-pass` and a bisection call it."""
+        """What `--without` and a bisection call it."""
 
     def run(self, graph: Graph) -> Graph:
         """The graph after the pass; the one given is left as it is."""

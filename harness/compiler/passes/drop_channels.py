@@ -3,15 +3,16 @@
     4 CONV_2D  (64 channels, 31 of them always -128)  -> 20          4 CONV_2D  (33 channels)  -> 20
     5 CONV_2D  20 (64 channels) -> 21                                5 CONV_2D  20 (33 channels), the rest in its bias
 
-The values a channel can take for any input of the model follow exactly from the integers: the sums of a convolution
-from the ends of its inputs' intervals, at the border from the taps that lie inside, and the output from the sums, since
-scaling and clamping never turn two values round. A channel that is one value everywhere goes into the bias of the
-convolution that reads it: without padding always, with padding only if it is the zero point, because a tap outside adds
-nothing. A channel with only zero weights after it is not read. What only such channels need goes as well, back to the
-model's input.
+Forwards, the values a channel can take for any input of the model follow exactly from the integers. Backwards, a
+channel is needed where an operator cannot do without it: a channel that is one value everywhere it can often take into
+its constants, one with only zero weights it does not look at. What only such channels need goes as well, back to the
+model's input. What each operator does to ranges and needs, it says itself (`ops/channels.py`).
 
-A tensor keeps its id and loses channels; `Graph.kept` says which remain. Only tensors between two convolutions, of any
-kind, are made smaller: a chain whose every link is understood.
+Channels that operators carry over one for one are a *strand*: those of both operands of a residual sum and of its
+result, of a pool's input and output, of a tensor and its flattened form. A strand stays or goes as a whole, so that a
+sum finds its operands alike and a window its rows.
+
+A tensor keeps its id and loses channels; `Graph.kept` says which remain.
 """
 
 from __future__ import annotations
@@ -21,13 +22,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from harness.compiler.graph import ABSENT, Graph, Kept, Op, Quant, Tensor, TensorId
-from harness.compiler.lowering.quantise import ConvParams, requantise
-from harness.compiler.lowering.window import Window
-from harness.compiler.ops import conv2d, depthwise_conv2d
+from harness.compiler.graph import ABSENT, Graph, Kept, Op, Tensor, TensorId
+from harness.compiler.ops import OPERATORS
+from harness.compiler.ops.channels import Channels, Mask, Ranges, Tie, constant_range, full_range, reshaped
+from harness.compiler.ops.products import constant_like
+from harness.compiler.passes.strands import Key, Strands
 from harness.dtypes import DType
-
-FULL = (-128, 127)
 
 
 @dataclass(frozen=True)
@@ -35,208 +35,174 @@ class DropChannels:
     name: str = "drop-channels"
 
     def run(self, graph: Graph) -> Graph:
-        ranges = _ranges(graph)
-        kept = _kept(graph, ranges)
-        return _rewritten(graph, ranges, kept) if kept else graph
+        known = [_channels(graph, op) for op in graph.ops]
+        ranges = _ranges(graph, known)
+        kept = _kept(graph, known, ranges)
+        return _rewritten(graph, known, ranges, kept) if kept else graph
 
 
-# ---- forward: what values a channel can take
+def _channels(graph: Graph, op: Op) -> Channels | None:
+    """What the operator says of its channels; None: it is opaque."""
+    says = OPERATORS[op.kind].channels
+    return says(graph, op) if says is not None and len(op.outputs) == 1 else None
 
 
-def _ranges(graph: Graph) -> dict[TensorId, np.ndarray]:
-    """Of every int8 output of a convolution the least and the greatest value of each channel, int64 (2, channels)."""
-    ranges: dict[TensorId, np.ndarray] = {}
-    for op in graph.ops:
-        if _is_link(graph, op):
-            x = graph.tensor(op.inputs[0])
-            given = ranges.get(op.inputs[0])
-            if given is None:
-                given = np.repeat(np.array(FULL, np.int64)[:, np.newaxis], x.shape[3], axis=1)
-            ranges[op.outputs[0]] = _output_range(graph, op, given)
+def _given(graph: Graph, op: Op, ranges: Mapping[TensorId, Ranges]) -> list[Ranges | None]:
+    return [None if t == ABSENT else ranges.get(t) for t in op.inputs]
+
+
+# ---- forwards: what values a channel can take
+
+
+def _ranges(graph: Graph, known: Sequence[Channels | None]) -> dict[TensorId, Ranges]:
+    """Of every int8 tensor the least and the greatest value of each channel; one without dimensions has one."""
+    ranges = {
+        t: full_range((1, *tensor.shape)[-1]) if tensor.data is None else constant_range(tensor.data)
+        for t, tensor in enumerate(graph.tensors)
+        if tensor.dtype is DType.I8
+    }
+    views: dict[TensorId, list[TensorId]] = {}
+    for view in graph.views:
+        views.setdefault(graph.base(view.tensor), []).append(view.tensor)
+    for op, channels in zip(graph.ops, known, strict=True):
+        if channels is None:
+            continue
+        (result,) = op.outputs
+        ranges[result] = channels.ranges(_given(graph, op, ranges))
+        for tensor in views.get(result, ()):
+            shown = reshaped(graph.tensor(result), graph.tensor(tensor))
+            if shown is not None:
+                ranges[tensor] = shown.ranges([ranges[result]])
     return ranges
 
 
-def _is_link(graph: Graph, op: Op) -> bool:
-    """An int8 convolution of constant weights, depthwise ones with one output channel for each input channel."""
-    if op.kind not in ("CONV_2D", "DEPTHWISE_CONV_2D"):
-        return False
-    constants = [graph.operand(op, position) for position in (1, 2)]
-    known = constants[0] is not None and all(t is None or t.data is not None for t in constants)
-    int8 = graph.tensor(op.inputs[0]).dtype is DType.I8
-    return known and int8 and (op.kind == "CONV_2D" or op.attrs.depth_multiplier == 1)
+# ---- backwards: which channels anybody needs
 
 
-def _params(graph: Graph, op: Op) -> ConvParams:
-    module = conv2d if op.kind == "CONV_2D" else depthwise_conv2d
-    return module.quantisation(graph, op)
+def _key(graph: Graph, index: int, position: int) -> Key:
+    """An operand as what has channels: a constant is something of its own in every use, for each can have a copy."""
+    tensor = graph.ops[index].inputs[position]
+    return (index, position) if graph.tensor(tensor).data is not None else tensor
 
 
-def _weights(graph: Graph, op: Op) -> np.ndarray:
-    """int64 (output channels, kernel height, kernel width, input channels that a channel reads)."""
-    data = graph.tensor(op.inputs[1]).data
-    assert data is not None
-    ordered = data if op.kind == "CONV_2D" else data.transpose(3, 1, 2, 0)
-    return np.asarray(ordered.astype(np.int64))
+def _kept(graph: Graph, known: Sequence[Channels | None], ranges: Mapping[TensorId, Ranges]) -> dict[Key, Mask]:
+    """Of everything that becomes smaller the channels that stay."""
+    strands = _strands(graph, known)
+    while _sweep(graph, strands, known, ranges, bare=True):
+        pass  # needs only grow: a second sweep finds nothing new, but for circles of strands
+    while _sweep(graph, strands, known, ranges, bare=False):
+        pass
+    made = [*(t for op in graph.ops for t in op.outputs), *(view.tensor for view in graph.views)]
+    copied = [
+        _key(graph, index, tie.position)
+        for index, channels in enumerate(known)
+        if channels is not None
+        for tie in channels.ties
+    ]
+    masks = {key: strands.needed(key) for key in dict.fromkeys([*made, *copied]) if strands.has(key)}
+    return {key: mask for key, mask in masks.items() if not mask.all()}
 
 
-def _bias(graph: Graph, op: Op, channels: int) -> np.ndarray:
-    given = graph.operand(op, 2)
-    return np.zeros(channels, np.int64) if given is None or given.data is None else given.data.astype(np.int64)
-
-
-def _output_range(graph: Graph, op: Op, given: np.ndarray) -> np.ndarray:
-    params = _params(graph, op)
-    w = _weights(graph, op)
-    x = given - params.input_zero_point
-    if op.kind == "DEPTHWISE_CONV_2D":
-        x = x[:, :, np.newaxis, np.newaxis, np.newaxis]
-    ends = np.stack([w * x[0], w * x[1]])
-    taps = np.stack([ends.min(axis=0).sum(axis=3), ends.max(axis=0).sum(axis=3)])  # (2, channels, height, width)
-    bias = _bias(graph, op, len(w))
-    low, high = np.full(len(w), 127, np.int64), np.full(len(w), -128, np.int64)
-    rows, columns = conv2d.windows(graph, op)
-    for ky in _situations(rows):
-        for kx in _situations(columns):
-            sums = taps[:, :, ky.start : ky.stop, kx.start : kx.stop].sum(axis=(2, 3)) + bias
-            values = requantise(sums, params.multipliers, params.shifts) + params.output_zero_point
-            values = np.clip(values, params.act_min, params.act_max)
-            low, high = np.minimum(low, values[0]), np.maximum(high, values[1])
-    return np.stack([low, high])
-
-
-def _situations(window: Window) -> list[range]:
-    """The different sets of taps that lie inside the input."""
-    return list({(taps.start, taps.stop): taps for taps in map(window.taps, range(window.out))}.values())
-
-
-# ---- backward: which channels anybody needs
-
-
-def _kept(graph: Graph, ranges: Mapping[TensorId, np.ndarray]) -> dict[TensorId, np.ndarray]:
-    """Of every tensor that becomes smaller the channels that stay, in order."""
-    readers: dict[TensorId, list[Op]] = {}
-    for op in graph.ops:
-        for tensor in op.inputs:
-            readers.setdefault(tensor, []).append(op)
-    shown = {graph.base(v.tensor) for v in graph.views} | {v.tensor for v in graph.views}
-    makers = {op.outputs[0]: op for op in graph.ops if _is_link(graph, op)}
-
-    def shrinks(tensor: TensorId) -> bool:
-        users = readers.get(tensor, [])
-        inner = tensor in makers and tensor not in graph.outputs and tensor not in shown
-        if not inner or len(users) != 1 or not _is_link(graph, users[0]):
-            return False
-        maker = makers[tensor]
-        return maker.kind == "CONV_2D" or shrinks(maker.inputs[0])
-
-    needed: dict[TensorId, np.ndarray] = {}
-    for op in reversed(graph.ops):
-        if not op.outputs or not _is_link(graph, op):
+def _strands(graph: Graph, known: Sequence[Channels | None]) -> Strands:
+    """The strands of all tensors, with those needed that the application or an opaque operator looks at."""
+    sizes: dict[Key, int] = {t: x.shape[-1] for t, x in enumerate(graph.tensors) if x.shape and x.data is None}
+    ties: list[tuple[Key, Key, Tie]] = []
+    whole = [*graph.inputs, *graph.outputs]
+    for index, (op, channels) in enumerate(zip(graph.ops, known, strict=True)):
+        if channels is None:
+            whole += [*op.inputs, *op.outputs]
             continue
-        tensor = op.inputs[0]
-        channels = graph.tensor(op.outputs[0]).shape[3]
-        mine = needed.get(op.outputs[0], np.ones(channels, bool))
-        if not shrinks(tensor):
+        for tie in channels.ties:
+            key = _key(graph, index, tie.position)
+            sizes[key] = graph.tensor(op.inputs[tie.position]).shape[-1]
+            ties.append((op.outputs[0], key, tie))
+    for view in graph.views:
+        base = graph.base(view.tensor)
+        shown = reshaped(graph.tensor(base), graph.tensor(view.tensor))
+        if shown is None:
+            whole += [base, view.tensor]
+        else:
+            ties += [(view.tensor, base, tie) for tie in shown.ties]
+    strands = Strands(sizes)
+    for result, operand, tie in ties:
+        strands.tie(result, tie.result, operand, tie.operand)
+    strands.need_all(whole)
+    return strands
+
+
+def _sweep(
+    graph: Graph, strands: Strands, known: Sequence[Channels | None], ranges: Mapping[TensorId, Ranges], *, bare: bool
+) -> bool:
+    """Note what every operator needs of its operands for what is needed of its output; whether there was news.
+
+    Unless tensors may stay `bare`, one of which nothing is needed keeps its first channel. That one is computed, so
+    what it needs is needed too.
+    """
+    news = False
+    for op, channels in zip(reversed(graph.ops), reversed(known), strict=True):
+        if channels is None:
             continue
-        if op.kind == "DEPTHWISE_CONV_2D":
-            needed[tensor] = mine
-            continue
-        read = _weights(graph, op)[mine].any(axis=(0, 1, 2))
-        read = read & ~_foldable(graph, op, ranges[tensor])
-        # A tensor keeps one channel where none is needed; and that one is computed, so what it needs is needed too.
-        needed[tensor] = read if read.any() else np.arange(len(read)) == 0
-    return {tensor: np.flatnonzero(mask) for tensor, mask in needed.items() if not mask.all()}
-
-
-def _foldable(graph: Graph, op: Op, given: np.ndarray) -> np.ndarray:
-    """Which input channels are one value that this convolution can take into its bias."""
-    constant = given[0] == given[1]
-    if any(window.padded for window in conv2d.windows(graph, op)):
-        constant &= given[0] == _params(graph, op).input_zero_point
-    change = _change_of_bias(graph, op, given, constant)
-    bias = _bias(graph, op, len(change))
-    fits = np.all(np.abs(bias + change) <= DType.I32.max)
-    return np.asarray(constant if fits else np.zeros_like(constant))
-
-
-def _change_of_bias(graph: Graph, op: Op, given: np.ndarray, folded: np.ndarray) -> np.ndarray:
-    """What the folded input channels add to every sum, int64 (output channels,)."""
-    x = np.where(folded, given[0] - _params(graph, op).input_zero_point, 0)
-    return np.asarray((_weights(graph, op) * x).sum(axis=(1, 2, 3)))
+        wanted = strands.needed(op.outputs[0])
+        if not wanted.any() and not bare:
+            news |= strands.need(op.outputs[0], np.arange(len(wanted)) == 0)
+            wanted = strands.needed(op.outputs[0])
+        needs = channels.needs(_given(graph, op, ranges), wanted)
+        tied = {tie.position for tie in channels.ties}
+        for position, tensor in enumerate(op.inputs):
+            if position not in tied and strands.has(tensor):
+                everything = np.ones(graph.tensor(tensor).shape[-1], bool)
+                news |= strands.need(tensor, needs.get(position, everything))
+    return news
 
 
 # ---- the smaller graph
 
 
-def _rewritten(graph: Graph, ranges: Mapping[TensorId, np.ndarray], kept: Mapping[TensorId, np.ndarray]) -> Graph:
+def _rewritten(
+    graph: Graph, known: Sequence[Channels | None], ranges: Mapping[TensorId, Ranges], kept: Mapping[Key, Mask]
+) -> Graph:
     tensors = list(graph.tensors)
-    ops = []
-    for op in graph.ops:
-        before = kept.get(op.inputs[0]) if _is_link(graph, op) else None
-        after = kept.get(op.outputs[0]) if op.outputs else None
-        if before is not None or after is not None:
-            op = _smaller(graph, op, ranges, before, after, tensors)
-        ops.append(op)
+    ops = tuple(
+        op if channels is None else _smaller(graph, index, channels, _given(graph, op, ranges), kept, tensors)
+        for index, (op, channels) in enumerate(zip(graph.ops, known, strict=True))
+    )
     maps = {}
-    for tensor, channels in kept.items():
-        spec = tensors[tensor]
-        constant = ranges[tensor][0] == ranges[tensor][1]
-        maps[tensor] = Kept(
-            spec.shape, tuple(map(int, channels)), tuple(map(bool, constant)), tuple(map(int, ranges[tensor][0]))
-        )
-        tensors[tensor] = replace(spec, shape=(*spec.shape[:3], len(channels)))
-    return replace(graph, tensors=tuple(tensors), ops=tuple(ops), kept=maps)
+    for tensor, mask in kept.items():
+        if isinstance(tensor, TensorId):
+            spec = tensors[tensor]
+            low, high = ranges[tensor]
+            maps[tensor] = Kept(
+                spec.shape, tuple(map(int, np.flatnonzero(mask))), tuple(map(bool, low == high)), tuple(map(int, low))
+            )
+            tensors[tensor] = replace(spec, shape=(*spec.shape[:-1], int(mask.sum())))
+    return replace(graph, tensors=tuple(tensors), ops=ops, kept=maps)
 
 
 def _smaller(
     graph: Graph,
-    op: Op,
-    ranges: Mapping[TensorId, np.ndarray],
-    before: np.ndarray | None,
-    after: np.ndarray | None,
+    index: int,
+    channels: Channels,
+    given: Sequence[Ranges | None],
+    kept: Mapping[Key, Mask],
     tensors: list[Tensor],
 ) -> Op:
-    """`op` for fewer channels; its new constants are appended to `tensors`."""
-    weights = graph.tensor(op.inputs[1])
-    assert weights.data is not None
-    conv = op.kind == "CONV_2D"
-    channels = weights.shape[0 if conv else 3]
-    outputs = np.arange(channels) if after is None else after
-    bias = _bias(graph, op, channels)
-    data = weights.data
-    if conv and before is not None:
-        given = ranges[op.inputs[0]]
-        gone = np.ones(given.shape[1], bool)
-        gone[before] = False
-        bias = bias + _change_of_bias(graph, op, given, gone & (given[0] == given[1]))
-        data = data[..., before]
-    data = data[outputs] if conv else data[..., outputs]
-    tensors.append(replace(weights, shape=data.shape, data=_frozen(data), quant=_part(weights.quant, outputs)))
-    inputs = [op.inputs[0], len(tensors) - 1]
-    given_bias = graph.operand(op, 2)
-    if given_bias is not None or bias.any():
-        values = _frozen(bias[outputs].astype(np.int32))
-        like = given_bias or Tensor("bias", (channels,), DType.I32)
-        tensors.append(replace(like, shape=values.shape, data=values, quant=_part(like.quant, outputs)))
-        inputs.append(len(tensors) - 1)
-    elif len(op.inputs) > 2:
-        inputs.append(ABSENT)
-    return replace(op, inputs=tuple(inputs))
-
-
-def _part(quant: Quant | None, channels: Sequence[int] | np.ndarray) -> Quant | None:
-    """The quantisation of some channels."""
-    if quant is None or len(quant.scales) == 1:
-        return quant
-    points = quant.zero_points
-    return replace(
-        quant,
-        scales=tuple(quant.scales[c] for c in channels),
-        zero_points=points if len(points) == 1 else tuple(points[c] for c in channels),
-    )
-
-
-def _frozen(data: np.ndarray) -> np.ndarray:
-    data = np.ascontiguousarray(data)
-    data.setflags(write=False)
-    return data
+    """An operator for the channels that stay; its new constants are appended to `tensors`."""
+    op = graph.ops[index]
+    before = {
+        p: kept[_key(graph, index, p)] for p, t in enumerate(op.inputs) if t != ABSENT and _key(graph, index, p) in kept
+    }
+    if not before and op.outputs[0] not in kept:
+        return op
+    result = kept.get(op.outputs[0], np.ones(graph.tensor(op.outputs[0]).shape[-1], bool))
+    narrowed = channels.narrow(given, before, result)
+    constants = dict(narrowed.constants)
+    for position, mask in before.items():  # of a constant that is tied, such as a table that is added
+        constant = graph.tensor(op.inputs[position])
+        if constant.data is not None:
+            constants[position] = constant_like(constant, constant.data[..., mask], mask)
+    inputs = list(op.inputs)
+    for position, constant in constants.items():
+        inputs.extend([ABSENT] * (position + 1 - len(inputs)))
+        inputs[position] = len(tensors)
+        tensors.append(constant)
+    return replace(op, inputs=tuple(inputs), attrs=narrowed.attrs)
