@@ -45,4 +45,11 @@ class CSource:
     arena_lower_bound: int  # most bytes alive at once: no plan without overlap can be smaller
     constant_bytes: int  # weights, biases and tables in flash
     kept: Mapping[TensorId, Kept] = field(default_factory=dict)  # tensors that hold fewer channels than the model's
+    aliases: Mapping[TensorId, TensorId] = field(
+        default_factory=dict
+    )  # tensors that show another one's bytes, all of it
     without: tuple[str, ...] = ()  # the passes that were left out, in the order of their names
+
+    def memory_of(self, tensor: TensorId) -> TensorId:
+        """The one tensor that stands for all that show the same bytes."""
+        return self.aliases.get(tensor, tensor)

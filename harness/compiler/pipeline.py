@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from harness.board import Target
 from harness.compiler import arena
-from harness.compiler.csource import CSource, Layer
+from harness.compiler.csource import CSource, Layer, Placement
 from harness.compiler.emit import files_of
-from harness.compiler.graph import ABSENT, Graph, Op
+from harness.compiler.graph import ABSENT, Graph, Op, TensorId
 from harness.compiler.interpret import run
 from harness.compiler.loops import Expr, Load, Program, rewrite_block
 from harness.compiler.ops import OPERATORS
 from harness.compiler.passes.base import Pass
+from harness.compiler.passes.common_subexpressions import CommonSubexpressions
 from harness.compiler.passes.drop_channels import DropChannels
+from harness.compiler.passes.drop_dead_ops import DropDeadOps
 from harness.compiler.passes.fold_constants import FoldConstants
 from harness.compiler.passes.fold_views import FoldViews
 from harness.compiler.proofs import ProofStore
@@ -25,7 +27,9 @@ from harness.compiler.verify import verify
 from harness.errors import BadInput, CompilerBug, ModelError
 
 PASSES: tuple[Pass, ...] = (
-    FoldConstants(),  # first: what is known needs neither code nor a place in the arena
+    DropDeadOps(),  # first: what nobody needs is no work for anybody
+    FoldConstants(),  # then what is known needs neither code nor a place in the arena
+    CommonSubexpressions(),  # after constants, which may turn out equal; before channels, whose readers it may join
     DropChannels(),  # before views: a channel is a place in the last dimension, which a view may split
     FoldViews(),  # then what is left of reshapes is about activations only, and no work for anybody after it
 )
@@ -75,7 +79,17 @@ def compile_graph(
         constant_bytes=sum(b.elements * b.dtype.bytes for p in programs for b in p.of_space("const")),
         kept=lowered.kept,
         without=tuple(sorted(disabled)),
+        aliases=_aliases(lowered, plan.placements),
     )
+
+
+def _aliases(graph: Graph, placements: Mapping[TensorId, Placement]) -> dict[TensorId, TensorId]:
+    """Of every tensor that shows the very bytes of another one that other one, the same for all that share them."""
+    first: dict[tuple[TensorId, Placement], TensorId] = {}
+    for tensor in sorted(placements, key=lambda t: (graph.base(t) != t, t)):
+        first.setdefault((graph.base(tensor), placements[tensor]), tensor)
+    alike = {t: first[graph.base(t), place] for t, place in placements.items()}
+    return {t: one for t, one in alike.items() if one != t}
 
 
 def run_passes(graph: Graph, disabled: frozenset[str] = frozenset()) -> Graph:

@@ -49,6 +49,7 @@ class SourceCache:
                 arena_lower_bound=int(entry["arena_lower_bound"]),
                 constant_bytes=int(entry["constant_bytes"]),
                 kept=_KEPT.validate_python(entry["kept"]),
+                aliases={int(tensor): int(one) for tensor, one in entry["aliases"].items()},
                 without=tuple(sorted(without)),
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -62,6 +63,7 @@ class SourceCache:
             "arena_bytes": source.arena_bytes,
             "arena_lower_bound": source.arena_lower_bound,
             "constant_bytes": source.constant_bytes,
+            "aliases": dict(source.aliases),
             "kept": {tensor: asdict(kept) for tensor, kept in source.kept.items()},
         }
         path = self._path(model, source.name, source.target, source.without)

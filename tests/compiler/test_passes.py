@@ -14,7 +14,7 @@ from harness.compiler.graph import Graph
 from harness.compiler.interpret import run
 from harness.compiler.ops import run_reference
 from harness.compiler.pipeline import PASSES, compile_graph, programs_of, run_passes
-from harness.errors import ModelError
+from harness.errors import BadInput
 from tests.compiler.ops.oracle import draw
 from tests.compiler.whole import run_whole
 from tests.models import Net, classifier
@@ -195,5 +195,5 @@ def test_an_input_may_be_an_output() -> None:
 
 
 def test_an_unknown_pass_is_refused() -> None:
-    with pytest.raises(ModelError, match="fold-vews"):
+    with pytest.raises(BadInput, match="fold-vews"):
         run_passes(graph_of(classifier()), frozenset({"fold-vews"}))

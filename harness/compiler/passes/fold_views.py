@@ -32,7 +32,8 @@ def _fold(graph: Graph, view: Op) -> Graph:
     source, result = view.inputs[0], view.outputs[0]
     if graph.tensor(source).data is not None:
         return graph
-    kin = {graph.base(source), *(v.tensor for v in graph.views if graph.base(v.tensor) == graph.base(source)), result}
+    bases = {graph.base(source), result}
+    kin = {*bases, *(v.tensor for v in graph.views if graph.base(v.tensor) in bases)}
     makers = [op for op in graph.ops if op is not view and any(t in kin for t in op.outputs)]
     readers = [op for op in graph.ops if op is not view and any(t in kin for t in op.inputs)]
     host = next(iter(makers or readers), None)
