@@ -60,4 +60,11 @@ class CSource:
     kept: Mapping[TensorId, Kept] = field(default_factory=dict)  # tensors that hold fewer channels than the model's
     objective: str = "balanced"  # as `--optimize` takes it
     trades: tuple[Trade, ...] = ()  # of every objective, its own included
+    aliases: Mapping[TensorId, TensorId] = field(
+        default_factory=dict
+    )  # tensors that show another one's bytes, all of it
     without: tuple[str, ...] = ()  # the passes that were left out, in the order of their names
+
+    def memory_of(self, tensor: TensorId) -> TensorId:
+        """The one tensor that stands for all that show the same bytes."""
+        return self.aliases.get(tensor, tensor)

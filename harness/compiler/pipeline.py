@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,15 +10,17 @@ import numpy as np
 from harness.board import Target
 from harness.compiler import arena
 from harness.compiler.choose import Candidate, Choice, Objective, candidates, choose, trade
-from harness.compiler.csource import CSource, Layer
+from harness.compiler.csource import CSource, Layer, Placement
 from harness.compiler.emit import files_of
-from harness.compiler.graph import Graph, Op
+from harness.compiler.graph import Graph, Op, TensorId
 from harness.compiler.groups import Groups
 from harness.compiler.interpret import run
 from harness.compiler.loops import Expr, Load, Program, rewrite_block
 from harness.compiler.ops import OPERATORS
 from harness.compiler.passes.base import Pass
+from harness.compiler.passes.common_subexpressions import CommonSubexpressions
 from harness.compiler.passes.drop_channels import DropChannels
+from harness.compiler.passes.drop_dead_ops import DropDeadOps
 from harness.compiler.passes.fold_concatenations import FoldConcatenations
 from harness.compiler.passes.fold_constants import FoldConstants
 from harness.compiler.passes.fold_pads import FoldPads
@@ -31,7 +33,9 @@ from harness.compiler.verify import verify
 from harness.errors import BadInput, CompilerBug, ModelError
 
 PASSES: tuple[Pass, ...] = (
-    FoldConstants(),  # first: what is known needs neither code nor a place in the arena
+    DropDeadOps(),  # first: what nobody needs is no work for anybody
+    FoldConstants(),  # then what is known needs neither code nor a place in the arena
+    CommonSubexpressions(),  # after constants, which may turn out equal; before channels, whose readers it may join
     FoldTransposes(),  # before views: what two of them leave may be one
     FoldPads(),  # before channels are dropped: a convolution behind a PAD is not a link of a chain
     DropChannels(),  # before views: a channel is a place in the last dimension, which a view may split
@@ -102,7 +106,17 @@ def compile_graph(
         objective=objective.value,
         trades=tuple(trade(choices, each) for each in Objective),
         without=tuple(sorted(disabled)),
+        aliases=_aliases(graph, plan.placements),
     )
+
+
+def _aliases(graph: Graph, placements: Mapping[TensorId, Placement]) -> dict[TensorId, TensorId]:
+    """Of every tensor that shows the very bytes of another one that other one, the same for all that share them."""
+    first: dict[tuple[TensorId, Placement], TensorId] = {}
+    for tensor in sorted(placements, key=lambda t: (graph.base(t) != t, t)):
+        first.setdefault((graph.base(tensor), placements[tensor]), tensor)
+    alike = {t: first[graph.base(t), place] for t, place in placements.items()}
+    return {t: one for t, one in alike.items() if one != t}
 
 
 def run_passes(graph: Graph, disabled: frozenset[str] = frozenset()) -> Graph:

@@ -55,6 +55,7 @@ class SourceCache:
                 kept=_KEPT.validate_python(entry["kept"]),
                 objective=objective.value,
                 trades=_TRADES.validate_python(entry["trades"]),
+                aliases={int(tensor): int(one) for tensor, one in entry["aliases"].items()},
                 without=tuple(sorted(without)),
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -68,6 +69,7 @@ class SourceCache:
             "arena_bytes": source.arena_bytes,
             "arena_lower_bound": source.arena_lower_bound,
             "constant_bytes": source.constant_bytes,
+            "aliases": dict(source.aliases),
             "kept": {tensor: asdict(kept) for tensor, kept in source.kept.items()},
             "trades": [asdict(trade) for trade in source.trades],
         }

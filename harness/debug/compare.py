@@ -83,7 +83,7 @@ def compare(
         expected,
         inputs,
         Yardstick(source.graph, source.kept, tolerance or Tolerance()),
-        reference or reference_for(source.graph),
+        reference or reference_for(source.graph, source.aliases),
         on_stop or (lambda stopped: None),
         progress or (lambda what, done, total: None),
     )
@@ -246,7 +246,11 @@ class _Comparer:
         return layer is None or self.crcs.get(layer.index) == self._crc(wanted, layer.outputs)
 
     def _maker(self, tensor: TensorId) -> Layer | None:
-        return next((layer for layer in self.source.layers if tensor in (*layer.outputs, *layer.parts)), None)
+        memory = self.source.memory_of(tensor)
+        for layer in self.source.layers:
+            if memory in map(self.source.memory_of, (*layer.outputs, *layer.parts)):
+                return layer
+        return None
 
     def _find_overwriters(self, sample: _Sample) -> None:
         """Name the layers that changed the tensors in `lost`."""
@@ -279,7 +283,11 @@ class _Comparer:
         use = f"layer {reader} reads" if reader < len(self.source.layers) else "is an output of the model"
         note = f"writes over tensor {tensor} {spec.name!r}, which {use}"
         known = self.results[layer.index]
-        self._record(replace(known, status=Status.LOCAL, note=f"{known.note}; {note}" if known.note else note), sample)
+        if note in known.note:  # from an earlier sample
+            return
+        note = f"{known.note}; {note}" if known.note else note
+        first = sample.number if known.sample is None else known.sample
+        self.results[layer.index] = replace(known, status=Status.LOCAL, note=note, sample=first)
 
     def _run(self, layer: Layer) -> int:
         (done,) = self.device.run_layers(layer.index, layer.index + 1)

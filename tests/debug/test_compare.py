@@ -272,6 +272,13 @@ def test_a_layer_that_writes_over_what_a_later_one_reads(branched: CSource) -> N
     assert comparison.verdict is Verdict.MISMATCH
 
 
+def test_a_wrong_layer_that_also_writes_over_another_tensor_is_said_to(branched: CSource) -> None:
+    victim = branched.layers[0].outputs[0]
+    guilty = judged(Device(branched, {2: scramble}, spills={2: victim})).layers[2]
+    assert (guilty.status, guilty.sample) == (LOCAL, 0)
+    assert "writes over tensor" in guilty.note
+
+
 def test_a_layer_that_writes_over_the_input_of_the_model(branched: CSource) -> None:
     assert statuses(judged(Device(branched, spills={0: branched.graph.inputs[0]}))) == [MATCH] * 4  # nobody reads it
 

@@ -56,8 +56,8 @@ def _shows_all(graph: Graph, op: Op) -> bool:
 
 def _fold(graph: Graph, op: Op) -> Graph:
     views = _views(graph, op)
-    base = graph.base(views[0].base)
-    kin = {base, *(v.tensor for v in graph.views if graph.base(v.tensor) == base), *op.outputs}
+    bases = {graph.base(views[0].base), *op.outputs}
+    kin = {*bases, *(v.tensor for v in graph.views if graph.base(v.tensor) in bases)}
     makers = [other for other in graph.ops if other is not op and any(t in kin for t in other.outputs)]
     readers = [other for other in graph.ops if other is not op and any(t in kin for t in other.inputs)]
     host = next(iter(makers or readers), None)
