@@ -29,7 +29,7 @@ from harness.firmware import Firmware
 from harness.oracle import draw_inputs
 from harness.profile.run import counter_for
 from harness.runners import runner_for
-from harness.session import LAYER_SECONDS, Session
+from harness.session import Session
 from harness.verification import verify
 
 MODELS = Path(__file__).resolve().parent.parent.parent / "shared" / "models"
@@ -94,7 +94,7 @@ def count_instructions(firmware: Firmware, board: Board) -> int:
         values[0].reshape(graph.tensor(tensor).shape)
         for tensor, values in zip(graph.inputs, draw_inputs(graph, SEED, 1), strict=True)
     ]
-    total = counter_for(board, None, None, LAYER_SECONDS).measure(firmware, inputs).total
+    total = counter_for(board).measure(firmware, inputs).total
     if total.instructions is None:
         raise InfrastructureError(f"instructions are counted in QEMU only, and {board.name} runs elsewhere")
     return total.instructions

@@ -9,9 +9,9 @@ from typing import Any
 import click
 
 from harness.cli.output import Output, common, file_to_write
+from harness.cli.verify import DEFAULT_BOARD
 from harness.errors import ExitCode
 
-DEFAULT_BOARD = "qemu_cortex_m3"
 _PATH = click.Path(path_type=Path)
 
 

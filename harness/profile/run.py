@@ -99,7 +99,9 @@ def profile(
     )
 
 
-def counter_for(board: Board, url: str | None, timing: str | None, timeout: float) -> Counter:
+def counter_for(
+    board: Board, url: str | None = None, timing: str | None = None, timeout: float = LAYER_SECONDS
+) -> Counter:
     """What counts on `board`. BadInput: nothing does, or `timing` names no table that fits."""
     table = timing_for(board, timing)
     if isinstance(board.runner, HostRun):

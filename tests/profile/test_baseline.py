@@ -122,6 +122,14 @@ def test_a_layer_that_is_new_has_nothing_to_exceed(against: Callable[..., Compar
     assert comparison.regressions == ()
 
 
+def test_from_nothing_to_something_is_above_every_threshold(against: Callable[..., Comparison]) -> None:
+    def free(data: dict[str, Any]) -> None:
+        data["layers"][0]["instructions"] = 0
+
+    (worse,) = against(free, Fraction(1000)).regressions
+    assert (worse.name, worse.relative) == ("conv2d_0", None)
+
+
 def test_layers_that_look_alike_are_not_mixed_up(against: Callable[..., Comparison]) -> None:
     """All of one operator, tensor and no ops: only the names are left."""
 

@@ -12,7 +12,7 @@ from harness.board import load_board
 from harness.compiler import compile_model
 from harness.compiler.csource import Placement
 from harness.debug.image import Image
-from harness.firmware import Firmware, build
+from harness.firmware import MAP, Firmware, build
 from harness.profile.footprint import arena_bytes, footprints
 from tests.edited_sources import four_layers
 
@@ -51,6 +51,22 @@ def test_bytes_that_tensors_share_count_once(firmware: Firmware) -> None:
     for place, wanted in ((Placement(100, 10), 20), (Placement(105, 10), 15), (Placement(102, 3), 10)):
         moved = replace(source, placements={x: Placement(100, 10) if wanted != 20 else Placement(0, 10), y: place})
         assert arena_bytes(moved, layer) == wanted
+
+
+def test_constants_of_layers_whose_names_begin_alike(firmware: Firmware, tmp_path: Path) -> None:
+    """weights.c has the constants of all layers; conv2d_1 and conv2d_10 are two of them."""
+    first, second, *_ = firmware.source.layers
+    layers = (replace(first, index=0, name="conv2d_1"), replace(second, index=1, name="conv2d_10"))
+    (tmp_path / MAP).write_text(
+        "Discarded input sections\n"
+        " .rodata.conv2d_1_old\n                0x00000000      0x999 objects/weights.o\n"
+        "Linker script and memory map\n"
+        " .rodata.conv2d_10_weights\n                0x00001000       0x40 objects/weights.o\n"
+        " .rodata.conv2d_1_bias\n                0x00001040        0x8 objects/weights.o\n"
+        " .debug_info    0x00000000       0x77 objects/weights.o\n"
+    )
+    found = footprints(replace(firmware, source=replace(firmware.source, layers=layers), build_dir=tmp_path))
+    assert [one.flash_constants for one in found] == [8, 64]
 
 
 def test_nothing_but_the_arena_is_known_of_a_native_build(tmp_path: Path) -> None:

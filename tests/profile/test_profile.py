@@ -89,15 +89,15 @@ def test_nothing_counts_on_the_host(model: Path) -> None:
 
 
 def test_a_board_behind_a_port_counts_cycles() -> None:
-    counter = counter_for(load_board("nucleo_f446re"), "socket://127.0.0.1:1", None, 1.0)
+    counter = counter_for(load_board("nucleo_f446re"), "socket://127.0.0.1:1")
     assert isinstance(counter, CycleCounter)
-    counter = counter_for(load_board(BOARD), "socket://127.0.0.1:1", None, 1.0)
+    counter = counter_for(load_board(BOARD), "socket://127.0.0.1:1")
     assert isinstance(counter, CycleCounter)
 
 
 def test_a_board_behind_a_port_that_nobody_named() -> None:
     with pytest.raises(BadInput, match="say which"):
-        counter_for(load_board("nucleo_f446re"), None, None, 1.0)
+        counter_for(load_board("nucleo_f446re"))
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,14 @@ def test_recursion(tmp_path: Path) -> None:
     assert (again.own.instructions, again.calls, again.inclusive) == (22, 5, 22)
 
 
+def test_recursion_through_a_pointer(tmp_path: Path) -> None:
+    """BLX is a call like BL; taken for a jump it would leave one frame of five."""
+    inner = "subs    r0, #1\n        bl      again"
+    assert inner in RECURSION
+    elf, runs = bare.executions(tmp_path, RECURSION.replace(inner, "subs r0, #1\n ldr r3, =again\n blx r3"))
+    assert flat(tree_of(elf, runs[0]))["known/again/again/again/again/again"] == (2, 1)
+
+
 def test_a_jump_through_a_table_ends_no_call(tmp_path: Path) -> None:
     elf, runs = bare.executions(tmp_path, TABLE)
     assert flat(tree_of(elf, runs[0])) == {"known": (3, 1), "known/choose": (4, 1)}

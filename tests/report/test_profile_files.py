@@ -103,6 +103,18 @@ def test_events_lie_inside_their_callers_and_beside_their_neighbours(profile: Pr
             assert apart or inside
 
 
+def test_a_function_does_its_own_part_before_what_it_calls() -> None:
+    events = [event for event in chrome_trace(slices(sample()))["traceEvents"] if event["ph"] == "X"]
+    assert [(event["name"], event["ts"], event["dur"]) for event in events] == [
+        ("model_run", 0, 1000),
+        ("add_0", 20, 400),
+        ("nn_kernel", 120, 300),
+        ("double_1", 420, 480),
+        ("nn_kernel", 500, 400),
+        ("sum_2", 900, 100),
+    ]
+
+
 def test_every_event_has_what_the_format_demands(profile: Profile) -> None:
     data = json.loads(json.dumps(chrome_trace(slices(profile))))
     by_phase: dict[str, list[dict[str, Any]]] = defaultdict(list)
