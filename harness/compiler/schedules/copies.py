@@ -9,21 +9,24 @@ A run of n bytes from a to b:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from harness.board import Target
 from harness.compiler.intrinsics.lanes import I8X4, I8X16
-from harness.compiler.loops import Block, Const, Expr, For, Program, Stmt, Store, Var, load
+from harness.compiler.loops import Block, Const, For, Program, Stmt, Store, Var, load, substitute
 from harness.compiler.lowering.building import parallel
 from harness.compiler.lowering.moves import Copies, Move, element, names, position
 from harness.compiler.schedule import unroll
 from harness.compiler.schedules.base import Knob
-from harness.compiler.schedules.common import finished
+from harness.compiler.schedules.common import finished, trips
 from harness.dtypes import DType, Vec
 
-WRITTEN_OUT = 12  # runs of up to this many registers are written out
+WRITTEN_OUT = 12  # so many registers, or elements, are written out without a loop
 FILLED = 16  # elements an iteration fills: the C compiler makes words of their bytes
+
+_REGISTERS = ((I8X16, "mve"), (I8X4, "thumb2"))  # widest first, and what a core needs to move them at any address
 
 
 @dataclass(frozen=True)
@@ -38,11 +41,11 @@ class Copied:
         spec = program.origin
         if not isinstance(spec, Copies):
             return None
-        lanes = I8X16 if "mve" in target.instructions else I8X4 if "thumb2" in target.instructions else None
+        registers = [lanes for lanes, needs in _REGISTERS if needs in target.instructions]
         body: list[Stmt] = []
         for number, move in enumerate(spec.moves):
             at = names(spec, number)
-            inner = self._innermost(spec, move, at, lanes)
+            inner = self._innermost(spec, move, at, registers)
             for i, count in reversed(list(zip(at[:-1], move.extents[:-1], strict=True))):
                 inner = (parallel(i.name, count, *inner),)
             body += inner
@@ -51,35 +54,39 @@ class Copied:
     def finish(self, draft: Program) -> Program:
         return finished(draft)
 
-    def _innermost(self, spec: Copies, move: Move, at: tuple[Var, ...], lanes: Vec | None) -> Block:
+    def _innermost(self, spec: Copies, move: Move, at: tuple[Var, ...], registers: Sequence[Vec]) -> Block:
         """The loop over the last dimension of a move."""
         if not at:
             return (element(spec, move, at),)
-        count = move.extents[-1]
-        one_by_one = parallel(at[-1].name, count, element(spec, move, at))
+        i, count = at[-1].name, move.extents[-1]
         if move.operand is None:
-            return unroll((one_by_one,), at[-1].name, FILLED) if count > FILLED else unroll((one_by_one,), at[-1].name)
+            return _unrolled(parallel(i, count, element(spec, move, at)), FILLED, FILLED)
         run = move.strides[-1] == move.to_strides[-1] == 1 and spec.results[move.output].element is DType.I8
-        if not run or lanes is None or count < lanes.lanes:
-            return unroll((one_by_one,), at[-1].name, self.at_once)
-        return self._by_registers(spec, move, at, lanes)
+        made: list[Stmt] = []
+        first = 0
+        for lanes in registers if run else ():
+            end = count - (count - first) % lanes.lanes
+            if end > first:
+                step = _register(spec, move, at, lanes)
+                loop = For(i, Const(first), Const(end), (step,), lanes.lanes, parallel=True)
+                made += _unrolled(loop, self.at_once, WRITTEN_OUT)
+            first = end
+        if first < count:
+            loop = For(i, Const(first), Const(count), (element(spec, move, at),), parallel=True)
+            made += _unrolled(loop, self.at_once, WRITTEN_OUT)
+        return tuple(made)
 
-    def _by_registers(self, spec: Copies, move: Move, at: tuple[Var, ...], lanes: Vec) -> Block:
-        assert move.operand is not None
-        source, result = spec.sources[move.operand], spec.results[move.output]
-        width = lanes.lanes
-        count = move.extents[-1]
 
-        def register(k: Expr) -> Stmt:
-            index = (*at[:-1], k)
-            value = load(source, position(move.start, move.strides, index), lanes=lanes)
-            return Store(result, (position(move.to, move.to_strides, index),), value)
+def _register(spec: Copies, move: Move, at: tuple[Var, ...], lanes: Vec) -> Stmt:
+    """As many elements of a run as a register holds."""
+    assert move.operand is not None
+    value = load(spec.sources[move.operand], position(move.start, move.strides, at), lanes=lanes)
+    return Store(spec.results[move.output], (position(move.to, move.to_strides, at),), value)
 
-        whole = count - count % width
-        i = at[-1].name
-        registers: Block = (For(i, Const(0), Const(whole), (register(at[-1]),), width, parallel=True),)
-        if whole == width:
-            registers = (register(Const(0)),)
-        else:
-            registers = unroll(registers, i, None if whole <= WRITTEN_OUT * width else self.at_once)
-        return (*registers, *(element(spec, move, (*at[:-1], Const(k))) for k in range(whole, count)))
+
+def _unrolled(loop: For, at_once: int, most: int) -> Block:
+    """Written out up to `most` iterations, otherwise `at_once` of them at a time."""
+    count = trips(loop)
+    if count == 1:
+        return substitute(loop.body, {loop.var: loop.start})
+    return unroll((loop,), loop.var, None if count <= most else at_once)
