@@ -95,3 +95,46 @@ static inline int32_t nn_difference(int32_t a, int32_t b)
     return (int32_t)((uint32_t)a - (uint32_t)b);
 }""",
 )
+
+
+def _compared(name: str, comment: str, first: str, second: str) -> str:
+    """Differences of bytes set four flags, by which SEL then chooses; nothing may come between the two."""
+    return f"""/* {comment} of each pair of bytes. */
+static inline uint32_t {name}(uint32_t x, uint32_t y)
+{{
+    uint32_t result;
+    __asm__("ssub8 %0, {first}, {second}\\n\\tsel %0, %1, %2" : "=&r"(result) : "r"(x), "r"(y) : "cc");
+    return result;
+}}"""
+
+
+MAX_I8X4 = Intrinsic(
+    "nn_max_i8x4",
+    (("x", I8X4), ("y", I8X4)),
+    I8X4,
+    np.maximum,
+    _compared("nn_max_i8x4", "The larger", "%1", "%2"),
+    DSP,
+)
+
+MIN_I8X4 = Intrinsic(
+    "nn_min_i8x4",
+    (("x", I8X4), ("y", I8X4)),
+    I8X4,
+    np.minimum,
+    _compared("nn_min_i8x4", "The smaller", "%2", "%1"),
+    DSP,
+)
+
+SPLAT_I8X4 = Intrinsic(
+    "nn_splat_i8x4",
+    (("value", I32),),
+    I8X4,
+    lambda value: np.stack([value] * 4, axis=-1),
+    """/* The low byte of value four times. */
+static inline uint32_t nn_splat_i8x4(int32_t value)
+{
+    return (uint32_t)(uint8_t)value * 0x01010101u;
+}""",
+    DSP,
+)

@@ -7,7 +7,25 @@ from collections.abc import Sequence
 import numpy as np
 
 from harness.compiler.graph import ABSENT, Graph, Op, TensorId
-from harness.compiler.ops import add, conv2d, depthwise_conv2d, fully_connected, pool2d, reshape, softmax
+from harness.compiler.ops import (
+    add,
+    conv2d,
+    depthwise_conv2d,
+    dequantize,
+    extremum,
+    fully_connected,
+    hard_swish,
+    leaky_relu,
+    logistic,
+    mul,
+    pool2d,
+    quantize,
+    relu,
+    reshape,
+    softmax,
+    sub,
+    tanh,
+)
 from harness.compiler.ops.base import Case, Operator
 from harness.errors import BadInput, ModelError
 
@@ -24,6 +42,19 @@ OPERATORS: dict[str, Operator] = {
         reshape.OPERATOR,
         softmax.OPERATOR,
         add.OPERATOR,
+        sub.OPERATOR,
+        mul.OPERATOR,
+        extremum.MINIMUM,
+        extremum.MAXIMUM,
+        relu.RELU,
+        relu.RELU6,
+        relu.RELU_N1_TO_1,
+        leaky_relu.OPERATOR,
+        logistic.OPERATOR,
+        tanh.OPERATOR,
+        hard_swish.OPERATOR,
+        quantize.OPERATOR,
+        dequantize.OPERATOR,
     )
 }
 

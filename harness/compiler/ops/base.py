@@ -77,6 +77,13 @@ def required_options(op: tflite.Operator, name: str) -> Any:
     return options
 
 
+def no_options(op: tflite.Operator) -> None:
+    """For operators that have none. Raises ModelError when these are those of another operator."""
+    tag = op.BuiltinOptionsType()
+    if tag != tflite.BuiltinOptions.NONE:
+        raise ModelError(f"carries options of type {tag} where none belong", hint="The file is damaged.")
+
+
 _ACTIVATIONS = {
     tflite.ActivationFunctionType.NONE: "NONE",
     tflite.ActivationFunctionType.RELU: "RELU",

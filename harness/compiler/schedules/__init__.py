@@ -5,6 +5,7 @@ common   the steps every schedule begins and ends with
 scalar   cores that multiply one pair at a time, and what no other file has a better way for
 dsp      cores that multiply two pairs of 16-bit lanes at a time: Cortex-M4, M7, M33
 mve      Cortex-M55: 128-bit vectors
+elements an element of the output from one of each operand
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable
 
 from harness.board import Target
 from harness.compiler.loops import Program
-from harness.compiler.schedules import dsp, scalar
+from harness.compiler.schedules import dsp, elements, scalar
 from harness.compiler.schedules.common import plain, tidy
 
 Schedule = Callable[[Program, Target], Program]
@@ -40,4 +41,4 @@ def pool(program: Program, target: Target) -> Program:
 
 def elementwise(program: Program, target: Target) -> Program:
     """One loop over the elements of the output."""
-    return scalar.elementwise(program, target)
+    return elements.elementwise(program, target)

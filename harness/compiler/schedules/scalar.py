@@ -77,12 +77,3 @@ def pool(program: Program, target: Target) -> Program:
     """4 channels share the loops over the taps of a window."""
     program = tidy(program)
     return finished(replace(program, body=register_block(program.body, "c", 4)))
-
-
-def elementwise(program: Program, target: Target) -> Program:
-    """2 elements an iteration."""
-    program = tidy(program)
-    loops = [s for s in walk(program.body) if isinstance(s, For)]
-    if loops:  # a single element has none
-        program = replace(program, body=register_block(program.body, loops[-1].var, 2))
-    return finished(program)

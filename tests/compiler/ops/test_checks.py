@@ -12,12 +12,14 @@ import tflite
 
 from harness.compiler.graph import ABSENT, Graph, Quant, Tensor, View
 from harness.compiler.ops import OPERATORS, check, reference, run_reference
-from harness.compiler.ops.add import Add
 from harness.compiler.ops.base import activation_name, padding_name
+from harness.compiler.ops.binary import Binary
 from harness.compiler.ops.conv2d import Conv2D
 from harness.compiler.ops.depthwise_conv2d import DepthwiseConv2D
 from harness.compiler.ops.fully_connected import FullyConnected
+from harness.compiler.ops.leaky_relu import LeakyRelu
 from harness.compiler.ops.pool2d import Pool2D
+from harness.compiler.ops.relu import Relu
 from harness.compiler.ops.reshape import Reshape
 from harness.compiler.ops.softmax import Softmax
 from harness.dtypes import DType
@@ -27,15 +29,14 @@ from tests.models import Net
 from tests.tflite_writer import OptionsSpec
 
 Change = Callable[[Graph], Graph]
+PAIRWISE = ("ADD", "SUB", "MUL", "MINIMUM", "MAXIMUM")
 
 
 def graph_of(kind: str, dtype: str = "int8", **options: Any) -> Graph:
     net = Net(0, dtype)
     x = net.input((1, 6, 5, 4))
-    if kind == "ADD":
-        net.add(x, net.input((1, 6, 5, 4), name="b"), **options)
-    else:
-        getattr(net, OPERATORS[kind].c_name)(x, **options)
+    others = (net.input((1, 6, 5, 4), name="b"),) if kind in PAIRWISE else ()
+    getattr(net, OPERATORS[kind].c_name)(x, *others, **options)
     return load(net.build())
 
 
@@ -194,7 +195,11 @@ PARSED = [
     ("AVERAGE_POOL_2D", {"window": (3, 2)}, Pool2D("VALID", (3, 2), (3, 2), "NONE")),
     ("RESHAPE", {}, Reshape()),
     ("SOFTMAX", {"beta": 0.5}, Softmax(0.5)),
-    ("ADD", {"activation": "RELU6"}, Add("RELU6")),
+    ("ADD", {"activation": "RELU6"}, Binary("RELU6")),
+    ("SUB", {"activation": "RELU"}, Binary("RELU")),
+    ("MUL", {}, Binary()),
+    ("RELU6", {}, Relu("RELU6")),
+    ("LEAKY_RELU", {"alpha": 0.25}, LeakyRelu(0.25)),
 ]
 
 
@@ -206,10 +211,7 @@ def test_attributes_from_a_file(kind: str, options: dict[str, Any], expected: ob
 def spoilt(kind: str, options: OptionsSpec | None) -> bytes:
     net = Net()
     x = net.input((1, 6, 5, 4))
-    if kind == "ADD":
-        net.add(x, x)
-    else:
-        getattr(net, OPERATORS[kind].c_name)(x)
+    getattr(net, OPERATORS[kind].c_name)(*(x, x) if kind in PAIRWISE else (x,))
     net.operators[0] = replace(net.operators[0], options=options)
     return net.build()
 
@@ -221,7 +223,7 @@ def test_options_that_an_operator_needs(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "expected"), [("ADD", Add()), ("FULLY_CONNECTED", FullyConnected()), ("RESHAPE", Reshape())]
+    ("kind", "expected"), [("ADD", Binary()), ("FULLY_CONNECTED", FullyConnected()), ("RESHAPE", Reshape())]
 )
 def test_options_that_have_defaults(kind: str, expected: object) -> None:
     assert load(spoilt(kind, None)).ops[0].attrs == expected

@@ -1,0 +1,172 @@
+"""Whole formulas of quantised operators in one multiplication a term, proven equal for every input they can get.
+
+    reference   two or three roundings of 32-bit products, the zero points, clamped to low … high
+    here        g = centre + Σ multipliers[i] * terms[i]
+                (g + addend - below * (1 if g < 0)) >> shift, clamped
+
+What the reference computes is near offset + Σ weights[i] * terms[i], rounded to the nearest integer; how near depends
+on its roundings, which follow no simple law. But there are few inputs: 256 values of one int8, 65,536 pairs of two. So
+the integers are searched for, and the result is compared with the reference on all of them.
+
+Each input whose output is not clamped bounds the sum from both sides; for given multipliers, what they leave of the
+addend is an interval. Inputs that are near a step of the reference decide it: they are a handful, so that all
+multipliers in the neighbourhood of the real weights are tried at once.
+
+Where ties occur the reference rounds them away from zero, in the other direction for negative sums: `below` is what is
+taken from those, and 0 wherever it does without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+REACH = {1: 64, 2: 16}  # by number of terms: how far from the real weights multipliers are looked for
+MOST_DECIDING = 256  # inputs that choose the multipliers; the rest are only compared at the end
+TRIED = 4  # of the multipliers that leave room for an addend, those that are compared
+MOST_SHIFT = 31
+MARGIN = 1.0  # by which, in units of the output, integers may take a sum further than the real weights do
+_NONE = np.int64(1) << 62  # no bound
+
+
+@dataclass(frozen=True)
+class Affine:
+    """The integers of the formula; everything that is computed on the way fits 32 bits."""
+
+    multipliers: tuple[int, ...]
+    centre: int
+    addend: int
+    below: int
+    shift: int
+    low: int
+    high: int
+
+    def outputs(self, terms: Sequence[np.ndarray]) -> np.ndarray:
+        """int64: the formula for terms of one shape, int64."""
+        total = self.centre + sum(m * x for m, x in zip(self.multipliers, terms, strict=True))
+        total = np.asarray(total)
+        return np.asarray(np.clip((total + self.addend - self.below * (total < 0)) >> self.shift, self.low, self.high))
+
+
+@dataclass(frozen=True, eq=False)
+class Formula:
+    """What is to be computed: int64 (n,) each of terms, and the reference's outputs for them."""
+
+    terms: tuple[np.ndarray, ...]
+    outputs: np.ndarray
+    weights: tuple[float, ...]  # the real scale of each term, in units of the output
+    zero_points: tuple[int, ...]  # of each term
+    output_zero_point: int
+    low: int
+    high: int
+
+    @property
+    def centre(self) -> float:
+        return -sum(w * z for w, z in zip(self.weights, self.zero_points, strict=True))
+
+    @property
+    def real(self) -> np.ndarray:
+        """float64 (n,): the output before it is rounded down."""
+        total = sum(w * x for w, x in zip(self.weights, self.terms, strict=True))
+        return np.asarray(total + self.centre + self.output_zero_point + 0.5)
+
+
+def affine(formula: Formula) -> Affine | None:
+    """Integers that give what the reference gives for all inputs; None where none were found.
+
+    Where there is one output only, nothing is looked for.
+    """
+    if np.all(formula.outputs == formula.outputs[0]):
+        return None
+    for with_ties in (False, True):
+        shift = _shift(formula, with_ties)
+        for candidate in _candidates(formula, shift, with_ties) if shift > 0 else ():
+            if np.array_equal(candidate.outputs(formula.terms), formula.outputs):
+                return candidate
+    return None
+
+
+def _shift(formula: Formula, with_ties: bool) -> int:
+    """The largest with which nothing leaves 32 bits: each product, the first with what is added, then the sums."""
+    ends = [(w * float(x.min()), w * float(x.max())) for w, x in zip(formula.weights, formula.terms, strict=True)]
+    largest = max(abs(end) for pair in ends for end in pair)
+    whole = formula.centre + formula.output_zero_point + 0.5
+    for start in (formula.centre, whole) if with_ties else (whole,):
+        low = high = start
+        for pair in ends:
+            low, high = low + min(pair), high + max(pair)
+            largest = max(largest, abs(low), abs(high))
+    return min(int(np.floor(31 - np.log2(largest + MARGIN))), MOST_SHIFT)
+
+
+def _candidates(formula: Formula, shift: int, with_ties: bool) -> list[Affine]:
+    """Those with most room for the addend first."""
+    reach = REACH[len(formula.terms)]
+    chosen = _deciding(formula, shift, reach)
+    terms = [x[chosen] for x in formula.terms]
+    outputs = formula.outputs[chosen]
+    nearest = [round(w * 2.0**shift) for w in formula.weights]
+    tried = np.array(list(product(*(range(m - reach, m + reach + 1) for m in nearest))), np.int64)
+    centres = -(tried * np.array(formula.zero_points, np.int64)).sum(axis=1)
+    totals = centres[:, np.newaxis] + tried @ np.stack(terms)
+    least = np.where(outputs > formula.low, (outputs << shift) - totals, -_NONE)
+    most = np.where(outputs < formula.high, (outputs + 1 << shift) - 1 - totals, _NONE)
+    wanted = (2 * formula.output_zero_point + 1) << (shift - 1)
+    if not with_ties:
+        above, room = _addends(least, most, wanted)
+        below = np.zeros_like(above)
+    else:
+        negative = totals < 0
+        above, room = _addends(np.where(negative, -_NONE, least), np.where(negative, _NONE, most), wanted)
+        under, other = _addends(np.where(negative, least, -_NONE), np.where(negative, most, _NONE), wanted)
+        # One less for a negative sum is cheap: preferred where it is among what may be.
+        ends = np.where(negative, least, -_NONE).max(axis=1), np.where(negative, most, _NONE).min(axis=1)
+        one_less = above - 1
+        under = np.where((ends[0] <= one_less) & (one_less <= ends[1]), one_less, under)
+        below, room = above - under, np.minimum(room, other)
+    best = np.argsort(-room, kind="stable")[:TRIED]
+    return [
+        Affine(
+            tuple(map(int, tried[i])),
+            int(centres[i]),
+            int(above[i]),
+            int(below[i]),
+            shift,
+            formula.low,
+            formula.high,
+        )
+        for i in best
+        if room[i] >= 0
+    ]
+
+
+def _addends(least: np.ndarray, most: np.ndarray, wanted: int) -> tuple[np.ndarray, np.ndarray]:
+    """From bounds (candidates, inputs) an addend of each candidate, and how much room there is around it.
+
+    In the middle where both sides are bounded, otherwise as near to what is `wanted` as the bounds let.
+    """
+    first, last = least.max(axis=1), most.min(axis=1)
+    bounded = (first > -_NONE) & (last < _NONE)
+    middle = np.where(bounded, (first + last) >> 1, 0)
+    return np.where(bounded, middle, np.clip(wanted, first, last)), last - first
+
+
+def _deciding(formula: Formula, shift: int, reach: int) -> np.ndarray:
+    """The inputs that can bound the sum for any multiplier within reach: those next to a step, on either side."""
+    if len(formula.terms) == 1:
+        order = np.argsort(formula.terms[0], kind="stable")
+        step = np.flatnonzero(np.diff(formula.outputs[order]))
+        return np.unique(order[np.concatenate([step, step + 1])])
+    real, middle = formula.real, formula.output_zero_point + 0.5
+    spread = 2.0**-shift * (reach + 1) * sum(float(np.ptp(x)) for x in formula.terms)
+    chosen: list[np.ndarray] = []
+    for need in (formula.outputs - real, real - (formula.outputs + 1)):
+        bounds = formula.outputs > formula.low if not chosen else formula.outputs < formula.high
+        for side in (real >= middle, real < middle):
+            near = np.flatnonzero(side & bounds)
+            near = near[need[near] >= need[near].max(initial=-np.inf) - 2 * spread]
+            chosen.append(near[np.argsort(-need[near])[:MOST_DECIDING]])
+    return np.unique(np.concatenate(chosen))
