@@ -15,7 +15,7 @@ from harness.compiler import schedules
 from harness.compiler.graph import Graph, Op, Quant
 from harness.compiler.loops import Block, Expr, Program, load
 from harness.compiler.lowering.affine import Formula
-from harness.compiler.lowering.building import Builder, offset, wide
+from harness.compiler.lowering.building import Builder, wide
 from harness.compiler.lowering.elementwise import Lookup, elementwise
 from harness.compiler.lowering.quantise import quantize_multiplier, requantise
 from harness.compiler.ops import checks
@@ -53,15 +53,16 @@ def rescaled(x: Quant, y: Quant, elements: np.ndarray, factor: float = 1.0) -> n
 
 
 def lower_table(graph: Graph, op: Op, name: str, outputs: np.ndarray, formula: Formula | None = None) -> Program:
-    """y[i] = outputs[x[i] - smallest value]: `outputs` has the result's dtype, one entry for each value of the input.
+    """y[i] = table[x[i] & 255]: `outputs` has the result's dtype, one entry for each value of the input in order.
 
+    The table stands in the order of the bytes, negative values last, so that a byte as it is loaded is an index.
     `formula` is what the table is near, for schedules that may do without it.
     """
     x, y = checks.operand(graph, op, 0), checks.output(graph, op)
 
     def element(build: Builder, operands: Sequence[Expr]) -> tuple[Block, Expr]:
-        table = build.table("table", outputs)
-        return (), load(table, offset(wide(operands[0]), -x.dtype.min))
+        table = build.table("table", np.roll(outputs, x.dtype.min))
+        return (), load(table, wide(operands[0]) & 255)
 
     return elementwise(name, (x,), y, element, Lookup(outputs, formula))
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from harness.board import Target
-from harness.compiler.intrinsics.dsp import MAX_I8X4, MIN_I8X4, SPLAT_I8X4
+from harness.compiler.intrinsics.bytes import MAX_I8X4, MIN_I8X4, PACK_I8X4, SPLAT_I8X4, byte
 from harness.compiler.intrinsics.fixed_point import saturate_shifted
 from harness.compiler.intrinsics.lanes import I8X4
 from harness.compiler.loops import (
@@ -34,37 +34,53 @@ from harness.compiler.loops import (
     Var,
     call,
     cast,
+    load,
     maximum,
     minimum,
     walk,
 )
 from harness.compiler.lowering.affine import Affine, affine
-from harness.compiler.lowering.building import offset, wide
+from harness.compiler.lowering.building import offset, to_int8, wide
 from harness.compiler.lowering.elementwise import Combination, Elements, Extremum, Lookup
-from harness.compiler.schedule import register_block
+from harness.compiler.schedule import register_block, unroll
 from harness.compiler.schedules.common import finished, tidy
 from harness.dtypes import DType
 
 AT_ONCE = 4  # elements an iteration
+WORDS = 4  # words an iteration where comparing them is all there is to do, and of a table:
+WORDS_OF_TABLE = 2
 I8 = DType.I8
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way of computing the elements, and what it costs."""
+
+    program: Program
+    cost: float = 0.0
+    words: int = 0  # an iteration; 0: it goes by elements
 
 
 def elementwise(program: Program, target: Target) -> Program:
     origin = program.origin
-    words = False
-    if isinstance(origin, Elements):
-        if isinstance(origin.meaning, Combination):
-            program = _combined(program, origin.elements, origin.meaning)
-        elif isinstance(origin.meaning, Lookup):
-            way = _looked_up(program, origin.elements[0], origin.meaning, target)
-            program, words = way.program, way.words
-        elif isinstance(origin.meaning, Extremum) and _has_words(program, origin.elements, target):
-            program, words = _by_words(program, origin.elements, _extremum(origin.meaning)), True
-    program = tidy(program)
+    way = _chosen(program, origin, target) if isinstance(origin, Elements) else Way(program)
+    program = tidy(way.program)
     loops = [s for s in walk(program.body) if isinstance(s, For)]
-    if loops and not words:  # a single element has none
+    if way.words:
+        program = replace(program, body=unroll(program.body, "i", way.words))
+    elif loops:  # a single element has none
         program = replace(program, body=register_block(program.body, loops[-1].var, AT_ONCE))
     return finished(program)
+
+
+def _chosen(program: Program, origin: Elements, target: Target) -> Way:
+    if isinstance(origin.meaning, Combination):
+        return Way(_combined(program, origin.elements, origin.meaning))
+    if isinstance(origin.meaning, Lookup):
+        return _looked_up(program, origin.elements[0], origin.meaning, target)
+    if isinstance(origin.meaning, Extremum) and _has_words(program, origin.elements, target, "dsp"):
+        return Way(_by_words(program, origin.elements, _extremum(origin.meaning)), words=WORDS)
+    return Way(program)
 
 
 # ---- weighted sums and products
@@ -94,6 +110,8 @@ def short_form(found: Affine, terms: Sequence[Expr]) -> tuple[Block, Expr]:
         named = Let("total", total)
         before = (named,)
         total = offset((named.var >> 31) * found.below + named.var, found.addend)
+    if _bounds(found.low, found.high) == 2:  # saturation as well would be of no use
+        return before, to_int8(total >> found.shift, 0, found.low, found.high)
     return before, _clamped(Call(saturate_shifted(found.shift), (total,)), found.low, found.high)
 
 
@@ -121,39 +139,42 @@ class Cost:
         return self.instructions * elements + self.flash * self.INSTRUCTIONS_PER_BYTE
 
 
-TABLE = Cost(3, 256)
-LINE = Cost(4, 12)
-COPY = Cost(2, 0)
+TABLE = Cost(5, 256)
+WORD_OF_TABLE = Cost(4, 256)
+LINE = Cost(5, 12)
+COPY = Cost(3, 0)
 WORD = Cost(0.5, 0)  # a copy of four elements at once
 BOUND, WORD_BOUND = 3, 0.5  # instructions an element for each bound that is not the type's own
 UNLIKE = 2  # where negative sums are treated in another way
 
 
-@dataclass(frozen=True)
-class Way:
-    cost: float
-    program: Program
-    words: bool = False
-
-
 def _looked_up(program: Program, element: Expr, meaning: Lookup, target: Target) -> Way:
     """The cheapest way; the program as it is looks the table up."""
     (result,) = program.of_space("output")
-    ways = [Way(TABLE.of(result.elements), program)]
-    if result.dtype is not I8:
-        return ways[0]
+    n = result.elements
+    ways = [Way(program, TABLE.of(n))]
+    if result.dtype is not I8 or element.dtype is not I8:
+        return _or_line(ways, program, element, meaning)
+    if _has_words(program, (element,), target, "thumb2"):
+        ways.append(Way(_table_by_words(program, element), WORD_OF_TABLE.of(n), WORDS_OF_TABLE))
     low, high = int(meaning.outputs.min()), int(meaning.outputs.max())
-    if element.dtype is I8 and np.array_equal(meaning.outputs, np.clip(np.arange(-128, 128), low, high)):
-        if _has_words(program, (element,), target):
+    if np.array_equal(meaning.outputs, np.clip(np.arange(-128, 128), low, high)):
+        if _has_words(program, (element,), target, "dsp"):
             cost = Cost(WORD.instructions + WORD_BOUND * _bounds(low, high), 0)
-            ways.append(Way(cost.of(result.elements), _by_words(program, (element,), _clamp(low, high)), words=True))
+            ways.append(Way(_by_words(program, (element,), _clamp(low, high)), cost.of(n), WORDS))
         cost = Cost(COPY.instructions + BOUND * _bounds(low, high), 0)
-        ways.append(Way(cost.of(result.elements), _storing(program, (), _clamped(element, low, high))))
-    found = None if meaning.formula is None else affine(meaning.formula)
+        ways.append(Way(_storing(program, (), _clamped(element, low, high)), cost.of(n)))
+    return _or_line(ways, program, element, meaning)
+
+
+def _or_line(ways: list[Way], program: Program, element: Expr, meaning: Lookup) -> Way:
+    """The cheapest of `ways` and of the multiplication that does the same, if there is one."""
+    (result,) = program.of_space("output")
+    found = affine(meaning.formula) if meaning.formula is not None and result.dtype is I8 else None
     if found is not None:
         more = BOUND * _bounds(found.low, found.high) + UNLIKE * (found.below != 0)
         cost = Cost(LINE.instructions + more, LINE.flash)
-        ways.append(Way(cost.of(result.elements), _storing(program, *short_form(found, (wide(element),)))))
+        ways.append(Way(_storing(program, *short_form(found, (wide(element),))), cost.of(result.elements)))
     return min(ways, key=lambda way: way.cost)
 
 
@@ -168,12 +189,12 @@ OfWords = Callable[[Sequence[Expr]], Expr]
 """From a word of each operand, or from one element of each, to that of the output: the types tell which."""
 
 
-def _has_words(program: Program, elements: Sequence[Expr], target: Target) -> bool:
-    """Whether the core compares four bytes at a time, and all are int8 and lie side by side, four at least."""
+def _has_words(program: Program, elements: Sequence[Expr], target: Target, feature: str) -> bool:
+    """Whether the core has what it takes, and all are int8 and lie side by side, four at least."""
     (result,) = program.of_space("output")
     flat = all(isinstance(x, Load) and x.buffer.shape == result.shape for x in elements)
     bytes_only = result.dtype is I8 and all(x.dtype is I8 for x in elements)
-    return "dsp" in target.instructions and flat and bytes_only and len(result.shape) == 1 and result.elements >= 4
+    return feature in target.instructions and flat and bytes_only and len(result.shape) == 1 and result.elements >= 4
 
 
 def _by_words(program: Program, elements: Sequence[Expr], value: OfWords) -> Program:
@@ -192,6 +213,19 @@ def _by_words(program: Program, elements: Sequence[Expr], value: OfWords) -> Pro
         rest = Store(result, (i,), value(loads))
         body += (For("i", Const(whole), Const(result.elements), (rest,), parallel=True),)
     return replace(program, body=body)
+
+
+def _table_by_words(program: Program, element: Expr) -> Program:
+    """Four bytes are loaded at once, looked up one by one and stored at once."""
+    (table,) = program.of_space("const")
+
+    def value(operands: Sequence[Expr]) -> Expr:
+        (x,) = operands
+        if x.dtype is I8:
+            return load(table, wide(x) & 255)
+        return call(PACK_I8X4, *(wide(load(table, call(byte(k), x))) for k in range(4)))
+
+    return _by_words(program, (element,), value)
 
 
 def _clamp(low: int, high: int) -> OfWords:
