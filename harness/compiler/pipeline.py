@@ -14,11 +14,13 @@ from harness.compiler.emit import files_of
 from harness.compiler.graph import ABSENT, Graph, Op
 from harness.compiler.interpret import run
 from harness.compiler.loops import Expr, Load, Program, rewrite_block
-from harness.compiler.ops import OPERATORS
+from harness.compiler.ops import operator as operator_of
 from harness.compiler.passes.base import Pass
+from harness.compiler.passes.compose_tables import ComposeTables
 from harness.compiler.passes.drop_channels import DropChannels
 from harness.compiler.passes.fold_constants import FoldConstants
 from harness.compiler.passes.fold_views import FoldViews
+from harness.compiler.passes.merge_activations import MergeActivations
 from harness.compiler.proofs import ProofStore
 from harness.compiler.schedules import plain
 from harness.compiler.verify import verify
@@ -26,6 +28,8 @@ from harness.errors import CompilerBug, ModelError
 
 PASSES: tuple[Pass, ...] = (
     FoldConstants(),  # first: what is known needs neither code nor a place in the arena
+    MergeActivations(),  # before channels are looked at: what is clamped to one value is a constant
+    ComposeTables(),  # after it: a clamp that is part of a convolution costs less than one that is part of a table
     DropChannels(),  # before views: a channel is a place in the last dimension, which a view may split
     FoldViews(),  # then what is left of reshapes is about activations only, and no work for anybody after it
 )
@@ -90,7 +94,7 @@ def run_passes(graph: Graph, disabled: frozenset[str] = frozenset()) -> Graph:
 
 def compile_layer(graph: Graph, op: Op, index: int, target: Target) -> CompiledLayer:
     """Lowers and schedules one operator."""
-    operator = OPERATORS[op.kind]
+    operator = operator_of(graph, op)
     if operator.lower is None:
         raise ModelError(f"{op.kind} has no C", where=f"operator {op.sources}")
     name = f"{operator.c_name}_{index}"

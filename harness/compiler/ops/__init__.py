@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from harness.compiler.ops import (
     hard_swish,
     leaky_relu,
     logistic,
+    lookup,
     mul,
     pool2d,
     quantize,
@@ -27,9 +29,10 @@ from harness.compiler.ops import (
     tanh,
 )
 from harness.compiler.ops.base import Case, Operator
+from harness.dtypes import DType
 from harness.errors import BadInput, ModelError
 
-__all__ = ["OPERATORS", "Case", "Operator", "check", "reference", "run_reference"]
+__all__ = ["OPERATORS", "Case", "Operator", "byte_function", "check", "operator", "reference", "run_reference"]
 
 OPERATORS: dict[str, Operator] = {
     operator.kind: operator
@@ -59,8 +62,13 @@ OPERATORS: dict[str, Operator] = {
 }
 
 
+MADE: dict[str, Operator] = {lookup.OPERATOR.kind: lookup.OPERATOR}  # by passes; no model file has them
+
+
 def operator(graph: Graph, op: Op) -> Operator:
     """The operator's entry. Raises ModelError when there is none."""
+    if op.kind in MADE:
+        return MADE[op.kind]
     if op.kind not in OPERATORS:
         where = f"{graph.name}, operator {', '.join(map(str, op.sources))}"
         raise ModelError(f"{op.kind} is not supported", where=where, hint=f"Supported: {', '.join(sorted(OPERATORS))}.")
@@ -82,6 +90,32 @@ def reference(graph: Graph, op: Op, inputs: Sequence[np.ndarray | None]) -> list
     for tensor, value in zip(op.inputs, inputs, strict=True):
         values.append(graph.tensor(tensor).data if value is None and tensor != ABSENT else value)
     return operator(graph, op).reference(graph, op, values)
+
+
+@dataclass(frozen=True, eq=False)
+class ByteFunction:
+    """An operator each of whose output bytes depends on one byte of one tensor."""
+
+    root: TensorId
+    table: np.ndarray  # (256,), of the output's dtype, for each value of the root's type in order
+
+
+def byte_function(graph: Graph, op: Op) -> ByteFunction | None:
+    """The operator as a table; None where it is not one. Constants among its operands are of one element."""
+    if not operator(graph, op).by_element or ABSENT in op.inputs:
+        return None
+    tensors = [*map(graph.tensor, op.inputs), graph.tensor(op.outputs[0])]
+    roots = {t for t in op.inputs if graph.tensor(t).data is None}
+    if len(roots) != 1 or any(t.dtype not in (DType.I8, DType.U8) for t in tensors):
+        return None
+    (root,) = roots
+    x = graph.tensor(root)
+    if x.shape != tensors[-1].shape or any(t.data is not None and t.elements != 1 for t in tensors):
+        return None
+    values = np.arange(x.dtype.min, x.dtype.max + 1).astype(x.dtype.np)
+    operands = [values if t.data is None else t.data.reshape(1) for t in tensors[:-1]]
+    (table,) = reference(graph, op, operands)
+    return ByteFunction(root, table)
 
 
 def run_reference(graph: Graph, inputs: Sequence[np.ndarray]) -> dict[TensorId, np.ndarray]:

@@ -37,4 +37,5 @@ OPERATOR = Operator(
     CASES,
     partial(binary.lower_sum, sign=1),
     schedules.elementwise,
+    by_element=True,
 )

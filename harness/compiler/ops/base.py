@@ -46,6 +46,7 @@ class Operator:
     cases: tuple[Case, ...]
     lower: Callable[[Graph, Op, str], Program] | None = None  # the plain loops, under the C function's name
     schedule: Callable[[Program, Target], Program] | None = None  # how they are made fast; None: as they are
+    by_element: bool = False  # an element of the result depends on one of each operand; the reference takes any shapes
 
 
 def no_macs(graph: Graph, op: Op) -> int:

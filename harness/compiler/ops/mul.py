@@ -114,4 +114,5 @@ OPERATOR = Operator(
     CASES,
     lower,
     schedules.elementwise,
+    by_element=True,
 )

@@ -97,4 +97,6 @@ CASES = (
     Case("float_to_uint8", ((1, 4, 5, 60),), {"quant": (0.03, 120), "to": "uint8"}, dtype="float32"),
 )
 
-OPERATOR = Operator("QUANTIZE", "quantize", parse, check, reference, no_macs, CASES, lower, schedules.elementwise)
+OPERATOR = Operator(
+    "QUANTIZE", "quantize", parse, check, reference, no_macs, CASES, lower, schedules.elementwise, by_element=True
+)

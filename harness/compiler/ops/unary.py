@@ -117,7 +117,9 @@ def operator(
         outputs = entries(graph, op)
         return lower_table(graph, op, name, outputs, formula and formula(graph, op, outputs))
 
-    return Operator(kind, c_name, parse, check, reference, no_macs, cases, lower, schedules.elementwise)
+    return Operator(
+        kind, c_name, parse, check, reference, no_macs, cases, lower, schedules.elementwise, by_element=True
+    )
 
 
 def straight(x: Quant, y: Quant, outputs: np.ndarray, dtype: DType, low: int, high: int) -> Formula:
