@@ -12,6 +12,11 @@ Each input whose output is not clamped bounds the sum from both sides; for given
 addend is an interval. Inputs that are near a step of the reference decide it: they are a handful, so that all
 multipliers in the neighbourhood of the real weights are tried at once.
 
+A product of two elements has 17 bits and leaves a multiplier no more than 14. Where that is too coarse, the product is
+moved to the left as far as it goes, and the upper half of a product of 64 bits taken:
+
+    g = ((term << finer) * multiplier) >> 32
+
 Where ties occur the reference rounds them away from zero, in the other direction for negative sums: `below` is what is
 taken from those, and 0 wherever it does without.
 """
@@ -28,8 +33,9 @@ REACH = {1: 64, 2: 16}  # by number of terms: how far from the real weights mult
 MOST_DECIDING = 256  # inputs that choose the multipliers; the rest are only compared at the end
 TRIED = 4  # of the multipliers that leave room for an addend, those that are compared
 MOST_SHIFT = 31
+FINER_STEPS = 8  # bits of multipliers of 31 bits that are not searched
 MARGIN = 1.0  # by which, in units of the output, integers may take a sum further than the real weights do
-_NONE = np.int64(1) << 62  # no bound
+_NONE = np.int64(1) << 61  # no bound
 
 
 @dataclass(frozen=True)
@@ -43,11 +49,14 @@ class Affine:
     shift: int
     low: int
     high: int
+    finer: int = 0  # bits by which the only term is moved; 0: the product has 32 bits
 
     def outputs(self, terms: Sequence[np.ndarray]) -> np.ndarray:
         """int64: the formula for terms of one shape, int64."""
-        total = self.centre + sum(m * x for m, x in zip(self.multipliers, terms, strict=True))
-        total = np.asarray(total)
+        if self.finer:
+            total = (terms[0] << self.finer) * self.multipliers[0] >> 32
+        else:
+            total = np.asarray(self.centre + sum(m * x for m, x in zip(self.multipliers, terms, strict=True)))
         return np.asarray(np.clip((total + self.addend - self.below * (total < 0)) >> self.shift, self.low, self.high))
 
 
@@ -81,15 +90,23 @@ def affine(formula: Formula) -> Affine | None:
     """
     if np.all(formula.outputs == formula.outputs[0]):
         return None
-    for with_ties in (False, True):
-        shift = _shift(formula, with_ties)
-        for candidate in _candidates(formula, shift, with_ties) if shift > 0 else ():
+    finer = _finer(formula)
+    for bits, with_ties in product((0, finer) if finer else (0,), (False, True)):
+        shift = _shift(formula, with_ties, bits)
+        for candidate in _candidates(formula, shift, with_ties, bits) if shift > 0 else ():
             if np.array_equal(candidate.outputs(formula.terms), formula.outputs):
                 return candidate
     return None
 
 
-def _shift(formula: Formula, with_ties: bool) -> int:
+def _finer(formula: Formula) -> int:
+    """By how much a single term can be moved to the left; 0 where it has a zero point or there are several."""
+    if len(formula.terms) > 1 or formula.zero_points != (0,):
+        return 0
+    return max(31 - int(np.abs(formula.terms[0]).max()).bit_length(), 0)
+
+
+def _shift(formula: Formula, with_ties: bool, finer: int) -> int:
     """The largest with which nothing leaves 32 bits: each product, the first with what is added, then the sums."""
     ends = [(w * float(x.min()), w * float(x.max())) for w, x in zip(formula.weights, formula.terms, strict=True)]
     largest = max(abs(end) for pair in ends for end in pair)
@@ -99,19 +116,26 @@ def _shift(formula: Formula, with_ties: bool) -> int:
         for pair in ends:
             low, high = low + min(pair), high + max(pair)
             largest = max(largest, abs(low), abs(high))
-    return min(int(np.floor(31 - np.log2(largest + MARGIN))), MOST_SHIFT)
+    shift = min(int(np.floor(31 - np.log2(largest + MARGIN))), MOST_SHIFT)
+    if finer:  # the multiplier is weight * 2^(shift + 32 - finer), and has 31 bits
+        shift = min(shift, int(np.floor(finer - 1.01 - np.log2(formula.weights[0]))))
+    return shift
 
 
-def _candidates(formula: Formula, shift: int, with_ties: bool) -> list[Affine]:
+def _candidates(formula: Formula, shift: int, with_ties: bool, finer: int) -> list[Affine]:
     """Those with most room for the addend first."""
     reach = REACH[len(formula.terms)]
     chosen = _deciding(formula, shift, reach)
     terms = [x[chosen] for x in formula.terms]
     outputs = formula.outputs[chosen]
-    nearest = [round(w * 2.0**shift) for w in formula.weights]
-    tried = np.array(list(product(*(range(m - reach, m + reach + 1) for m in nearest))), np.int64)
+    nearest = [round(w * 2.0 ** (shift + 32 - finer if finer else shift)) for w in formula.weights]
+    step = 1 << FINER_STEPS if finer else 1
+    tried = np.array(list(product(*(range(m - reach * step, m + reach * step + 1, step) for m in nearest))), np.int64)
     centres = -(tried * np.array(formula.zero_points, np.int64)).sum(axis=1)
-    totals = centres[:, np.newaxis] + tried @ np.stack(terms)
+    if finer:
+        totals = (terms[0] << finer) * tried >> 32
+    else:
+        totals = centres[:, np.newaxis] + tried @ np.stack(terms)
     least = np.where(outputs > formula.low, (outputs << shift) - totals, -_NONE)
     most = np.where(outputs < formula.high, (outputs + 1 << shift) - 1 - totals, _NONE)
     wanted = (2 * formula.output_zero_point + 1) << (shift - 1)
@@ -137,6 +161,7 @@ def _candidates(formula: Formula, shift: int, with_ties: bool) -> list[Affine]:
             shift,
             formula.low,
             formula.high,
+            finer,
         )
         for i in best
         if room[i] >= 0

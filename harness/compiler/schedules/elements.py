@@ -19,7 +19,7 @@ import numpy as np
 
 from harness.board import Target
 from harness.compiler.intrinsics.bytes import MAX_I8X4, MIN_I8X4, PACK_I8X4, SPLAT_I8X4, byte
-from harness.compiler.intrinsics.fixed_point import saturate_shifted
+from harness.compiler.intrinsics.fixed_point import HIGH_ADD, saturate_shifted
 from harness.compiler.intrinsics.lanes import I8X4
 from harness.compiler.loops import (
     Block,
@@ -94,17 +94,21 @@ def _combined(program: Program, elements: Sequence[Expr], meaning: Combination) 
     terms = [wide(x) for x in elements]
     if len(found.multipliers) < len(terms):
         first, second = (wide(x, z) for x, z in zip(elements, meaning.zero_points, strict=True))
-        terms = [first * second]
+        terms = [(first * (1 << found.finer) if found.finer else first) * second]
     return _storing(program, *short_form(found, terms))
 
 
 def short_form(found: Affine, terms: Sequence[Expr]) -> tuple[Block, Expr]:
-    """The int8 element, and before it what has to be named."""
-    first, *rest = (term * multiplier for term, multiplier in zip(terms, found.multipliers, strict=True))
-    # Second, not last: a core that multiplies and adds in one instruction then has one for each term.
-    total: Expr = offset(first, found.centre if found.below else found.centre + found.addend)
-    for term in rest:
-        total = total + term
+    """The int8 element, and before it what has to be named; a term that is to be moved to the left is so already."""
+    start = found.centre if found.below else found.centre + found.addend
+    first, *rest = zip(terms, found.multipliers, strict=True)
+    if found.finer:
+        total: Expr = call(HIGH_ADD, *first, start)
+    else:
+        # Second, not last: a core that multiplies and adds in one instruction then has one for each term.
+        total = offset(first[0] * first[1], start)
+    for term, multiplier in rest:
+        total = total + term * multiplier
     before: Block = ()
     if found.below:
         named = Let("total", total)

@@ -40,7 +40,12 @@ def sums(scales: tuple[float, float], y_scale: float, zero_points: tuple[int, in
 
 def fits(found: Affine, formula: Formula) -> None:
     """What is computed on the way, in the order in which the schedule writes it, leaves 32 bits nowhere."""
-    parts = [x * m for x, m in zip(formula.terms, found.multipliers, strict=True)]
+    if found.finer:
+        moved = formula.terms[0] << found.finer
+        assert max(np.abs(moved).max(), abs(found.multipliers[0])) < 1 << 31
+        parts = [moved * found.multipliers[0] >> 32]
+    else:
+        parts = [x * m for x, m in zip(formula.terms, found.multipliers, strict=True)]
     steps = list(parts)
     total = parts[0] + (found.centre if found.below else found.centre + found.addend)
     steps.append(total)
@@ -98,6 +103,21 @@ def test_negative_sums_take_less_where_roundings_are_unlike() -> None:
     assert found.below > 0
     assert np.array_equal(found.outputs((products,)), y)
     fits(found, formula)
+
+
+@drawn
+@given(st.floats(20, 400), ZERO_POINTS, BOUNDS)
+def test_products_of_any_scale_have_a_short_form(coarser: float, zero_point: int, kind: str) -> None:
+    products = np.unique(np.outer(VALUES - 3, VALUES + 7))
+    weight = 1.00273 / coarser
+    low, high = bounds(kind, zero_point)
+    y = np.clip(requantise(products, *quantize_multiplier(weight)) + zero_point, low, high)
+    formula = Formula((products,), y, (weight,), (0,), zero_point, low, high)
+    found = affine(formula)
+    if len(np.unique(y)) > 1:
+        assert found is not None
+        assert np.array_equal(found.outputs((products,)), y)
+        fits(found, formula)
 
 
 def test_what_no_line_computes_has_no_form() -> None:
