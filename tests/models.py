@@ -39,7 +39,9 @@ _TYPES = {
 }
 _INT8_VERSIONS = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 4, "AVERAGE_POOL_2D": 2, "MAX_POOL_2D": 2}
 _INT8_VERSIONS |= dict.fromkeys(("SOFTMAX", "ADD", "SUB", "MUL", "MINIMUM", "MAXIMUM"), 2)
-_INT8_VERSIONS |= dict.fromkeys(("RELU", "RELU6", "LEAKY_RELU", "LOGISTIC", "TANH", "QUANTIZE", "DEQUANTIZE"), 2)
+_INT8_VERSIONS |= dict.fromkeys(
+    ("RELU", "RELU6", "LEAKY_RELU", "LOGISTIC", "TANH", "QUANTIZE", "DEQUANTIZE", "MEAN"), 2
+)
 
 
 _SIGMA = 3.0  # standard deviation of what a layer accumulates, in real numbers: RELU6 then clamps at two of them
@@ -235,6 +237,22 @@ class Net:
 
     def dequantize(self, x: TensorIndex) -> TensorIndex:
         return self._unary("DEQUANTIZE", x, None, dtype="float32")
+
+    def mean(
+        self,
+        x: TensorIndex,
+        *,
+        axes: tuple[int, ...] = (1, 2),
+        keep_dims: bool = False,
+        quant: tuple[float, int] | None = None,
+    ) -> TensorIndex:
+        shape = self.shape(x)
+        averaged = {axis % len(shape) for axis in axes}
+        out = tuple(1 if i in averaged else n for i, n in enumerate(shape) if keep_dims or i not in averaged)
+        constant = self.constant(np.array(axes, np.int32), name=f"axes_{len(self.tensors)}")
+        quant = quant or (self._quant(x)[0] * self._scale(0.3, 1), self._zero_point())
+        spec = OptionsSpec("ReducerOptions", {"KeepDims": keep_dims})
+        return self._operator("MEAN", (x, constant), out, quant, spec)
 
     # --- tensors ----------------------------------------------------------------------------------------------------
 

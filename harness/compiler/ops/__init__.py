@@ -19,6 +19,7 @@ from harness.compiler.ops import (
     leaky_relu,
     logistic,
     lookup,
+    mean,
     mul,
     pool2d,
     quantize,
@@ -58,6 +59,7 @@ OPERATORS: dict[str, Operator] = {
         hard_swish.OPERATOR,
         quantize.OPERATOR,
         dequantize.OPERATOR,
+        mean.OPERATOR,
     )
 }
 

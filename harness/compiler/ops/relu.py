@@ -13,9 +13,10 @@ from harness.compiler.loops import Expr
 from harness.compiler.lowering.affine import Formula
 from harness.compiler.lowering.building import clamped
 from harness.compiler.lowering.quantise import activation_range, clamp_float, float_activation_range
-from harness.compiler.ops import unary
+from harness.compiler.ops import checks, unary
 from harness.compiler.ops.base import Case, Operator, no_options
 from harness.dtypes import DType
+from harness.errors import ModelError
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,10 @@ def _quantised(graph: Graph, op: Op, elements: np.ndarray) -> np.ndarray:
 
 def _require(graph: Graph, op: Op) -> None:
     _, y = unary.quants(graph, op)
-    activation_range(op.attrs.activation, y, DType.I8)
+    try:
+        activation_range(op.attrs.activation, y, DType.I8)
+    except ModelError as error:
+        checks.refuse(graph, op, str(error), tensor=checks.output(graph, op), hint="Requantise the model.")
 
 
 def _formula(graph: Graph, op: Op, outputs: np.ndarray) -> Formula:

@@ -207,6 +207,20 @@ def test_drawn_extremum(kind: str, case: Case, seed: int) -> None:
     agree(OPERATORS[kind], replace(case, options={}), seed)
 
 
+@st.composite
+def means(draw: st.DrawFn) -> Case:
+    shape = tuple(draw(st.lists(st.integers(1, 8), min_size=1, max_size=4)))
+    axes = tuple(draw(st.lists(st.integers(-len(shape), len(shape) - 1), min_size=1, max_size=len(shape), unique=True)))
+    options = {"axes": axes, "keep_dims": draw(st.booleans())}
+    return Case("drawn", (shape,), options, (draw(QUANTS),), draw(DTYPES), draw(SEEDS))
+
+
+@drawn
+@given(means(), SEEDS)
+def test_drawn_mean(case: Case, seed: int) -> None:
+    agree(OPERATORS["MEAN"], case, seed)
+
+
 RESCALING = ["RELU", "RELU6", "RELU_N1_TO_1", "LEAKY_RELU", "HARD_SWISH", "QUANTIZE"]
 
 
