@@ -24,10 +24,12 @@ taken from those, and 0 wherever it does without.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
+
+from harness.dtypes import DType
 
 REACH = {1: 64, 2: 16}  # by number of terms: how far from the real weights multipliers are looked for
 MOST_DECIDING = 256  # inputs that choose the multipliers; the rest are only compared at the end
@@ -95,8 +97,17 @@ def affine(formula: Formula) -> Affine | None:
         shift = _shift(formula, with_ties, bits)
         for candidate in _candidates(formula, shift, with_ties, bits) if shift > 0 else ():
             if np.array_equal(candidate.outputs(formula.terms), formula.outputs):
-                return candidate
+                return _without_needless_bounds(candidate, formula)
     return None
+
+
+def _without_needless_bounds(found: Affine, formula: Formula) -> Affine:
+    """With int8's own bounds in the place of those that no input reaches: saturation is cheaper than comparing."""
+    looser = replace(found, high=DType.I8.max)
+    if np.array_equal(looser.outputs(formula.terms), formula.outputs):
+        found = looser
+    looser = replace(found, low=DType.I8.min)
+    return looser if np.array_equal(looser.outputs(formula.terms), formula.outputs) else found
 
 
 def _finer(formula: Formula) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -118,6 +120,18 @@ def test_products_of_any_scale_have_a_short_form(coarser: float, zero_point: int
         assert found is not None
         assert np.array_equal(found.outputs((products,)), y)
         fits(found, formula)
+
+
+def test_bounds_that_nothing_reaches_are_those_of_the_type() -> None:
+    formula = sums((0.05, 0.041), 0.1, (-128, -128, -128), "all")
+    clamped = replace(formula, low=-128, high=int(formula.outputs.max()))
+    found = affine(clamped)
+    assert found is not None
+    assert (found.low, found.high) == (-128, 127)
+    narrow = sums((0.05, 0.041), 0.1, (-128, -128, -128), "narrow")
+    found = affine(narrow)
+    assert found is not None
+    assert (found.low, found.high) == (-20, 35)
 
 
 def test_what_no_line_computes_has_no_form() -> None:
