@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.compiler.lowering import affine as module
 from harness.compiler.lowering.affine import Affine, Formula, affine
 from harness.compiler.lowering.quantise import quantize_multiplier, requantise
 
@@ -141,6 +142,20 @@ def test_what_no_line_computes_has_no_form() -> None:
         outputs[position] += 3 if outputs[position] < 0 else -3
         broken = Formula(formula.terms, outputs, formula.weights, formula.zero_points, 1, -128, 127)
         assert affine(broken) is None
+
+
+def test_what_is_found_is_compared_with_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With too few inputs to choose integers by, wrong ones are among them, and none of these comes out."""
+    monkeypatch.setattr(module, "MOST_DECIDING", 1)
+    none = 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        a, b = rng.uniform(0.01, 0.1, 2)
+        formula = sums((a, b), 0.7 * (a + b), (3, -7, 1), "all")
+        found = affine(formula)
+        none += found is None
+        assert found is None or np.array_equal(found.outputs(formula.terms), formula.outputs)
+    assert none
 
 
 @drawn

@@ -253,3 +253,27 @@ def test_drawn_curve_of_every_value(kind: tuple[str, tuple[float, int]], case: C
 @given(elements(), SEEDS)
 def test_drawn_dequantisation_of_every_value(case: Case, seed: int) -> None:
     on_every_value(DEQUANTIZE, replace(case, dtype="int8", options={}), seed)
+
+
+@pytest.mark.parametrize(
+    ("kind", "scales", "y_scale", "values", "expected"),
+    [
+        ("MUL", (0.0735611766576767, 0.0712684765458107), 2.255809783935547, (116, -102), -28),
+        ("MUL", (0.0559864416718483, 0.05474484711885452), 0.8370382189750671, (61, -47), -10),
+        ("RELU", (0.055093590170145035,), 0.08379504084587097, (127,), 83),
+        ("LEAKY_RELU", (0.07956463098526001,), 0.06445742398500443, (32,), 40),
+        ("QUANTIZE", (0.055093590170145035,), 0.08379504084587097, (127,), 84),
+    ],
+)
+def test_products_and_quotients_of_scales_have_the_precision_of_tflite(
+    kind: str, scales: tuple[float, ...], y_scale: float, values: tuple[int, ...], expected: int
+) -> None:
+    """float32 for all but QUANTIZE, which has double: here the other one gives another output."""
+    operator = OPERATORS[kind]
+    case = Case("one", ((1, 1),) * len(scales), {"quant": (y_scale, 0)}, tuple((scale, 0) for scale in scales))
+    model = net_of(operator, case).build()
+    graph = load(model)
+    inputs = [np.array([[value]], np.int8) for value in values]
+    (want,) = tflite_outputs(model, inputs)
+    assert want.item() == expected
+    assert run_reference(graph, inputs)[graph.outputs[0]].item() == expected

@@ -75,6 +75,11 @@ def other_scale(net: Net, x: int) -> None:
     net.relu(net.conv2d(x, quant=Q), quant=(0.04, -3))
 
 
+def a_scale_next_to_it(net: Net, x: int) -> None:
+    """The table is that of a clamp; but the convolution would scale its sums by another number."""
+    net.relu(net.conv2d(x, quant=Q), quant=(float(np.nextafter(np.float32(0.05), np.float32(1))), -3))
+
+
 def other_zero_point(net: Net, x: int) -> None:
     net.relu(net.conv2d(x, quant=Q), quant=(0.05, -2))
 
@@ -93,7 +98,9 @@ def read_twice(net: Net, x: int) -> None:
     net.max_pool(y)
 
 
-@pytest.mark.parametrize("build", [other_scale, other_zero_point, not_a_clamp, neither_contains_the_other, read_twice])
+@pytest.mark.parametrize(
+    "build", [other_scale, a_scale_next_to_it, other_zero_point, not_a_clamp, neither_contains_the_other, read_twice]
+)
 def test_what_is_no_clamp_of_the_same_scale_stays(build: Callable[[Net, int], None]) -> None:
     net = Net(6)
     build(net, net.input((1, 6, 6, 3), quant=Q))
@@ -188,6 +195,12 @@ def grows(net: Net, x: int) -> list[str]:
     return ["TANH", "ADD"]
 
 
+def gains_a_dimension(net: Net, x: int) -> list[str]:
+    one = net.constant(np.array([[5]], np.int8), name="one", quant=QuantSpec((0.05,), (0,)))
+    net.add(net.tanh(net.input((130,), name="row")), one)
+    return ["TANH", "ADD"]
+
+
 def broadcast_to_itself(net: Net, x: int) -> list[str]:
     column = net.input((130, 1), name="column")
     flat = net.reshape(column, (1, 130))
@@ -202,7 +215,9 @@ def seen_by_others(net: Net, x: int) -> list[str]:
     return ["TANH", "RELU", "RESHAPE", "MAX_POOL_2D"]
 
 
-@pytest.mark.parametrize("build", [two_tensors, constant_of_many, grows, broadcast_to_itself, seen_by_others])
+@pytest.mark.parametrize(
+    "build", [two_tensors, constant_of_many, grows, gains_a_dimension, broadcast_to_itself, seen_by_others]
+)
 def test_what_is_more_than_bytes_of_bytes_stays(build: Callable[[Net, int], list[str]]) -> None:
     net = Net(10)
     expected = build(net, net.input((2, 130), quant=Q))
