@@ -166,6 +166,11 @@ class Graph:
         return self._places.get(tensor, (tensor, 0))
 
     @cached_property
+    def shown(self) -> frozenset[TensorId]:
+        """Tensors that are seen by others than the operators that read them: outputs, and what views show."""
+        return frozenset({*self.outputs, *(t for view in self.views for t in (view.tensor, view.base))})
+
+    @cached_property
     def _places(self) -> Mapping[TensorId, tuple[TensorId, int]]:
         """Of every view its place; a view's base stands before it in `views`, or after."""
         direct = {view.tensor: view for view in self.views}

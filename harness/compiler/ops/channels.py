@@ -101,6 +101,18 @@ def at_ends(graph: Graph, op: Op, reference: Callable[..., list[np.ndarray]]) ->
     return bounds
 
 
+def through_table(table: np.ndarray, position: int) -> Callable[..., Ranges]:
+    """The ranges of a function of one int8 element, `table` (256,), of the operand at `position`."""
+
+    def bounds(given: Sequence[Ranges | None]) -> Ranges:
+        found = given[position]
+        assert found is not None
+        parts = [table[low - DType.I8.min : high - DType.I8.min + 1] for low, high in found.T]
+        return np.array([[part.min() for part in parts], [part.max() for part in parts]], np.int64)
+
+    return bounds
+
+
 def straight(position: int, channels: int) -> Tie:
     """Output channel c from channel c of the operand."""
     return Tie(position, np.arange(channels), np.arange(channels))

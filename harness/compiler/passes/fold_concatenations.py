@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from harness.compiler.graph import Graph, Op, View
-from harness.compiler.ops import OPERATORS
+from harness.compiler.ops import operator
 from harness.compiler.passes.base import peak
 
 
@@ -34,7 +34,7 @@ class FoldConcatenations:
 
 def _fold(graph: Graph, op: Op) -> Graph | None:
     """`graph` with the pieces of `op` inside its output; None where one cannot be."""
-    moves = OPERATORS[op.kind].moves
+    moves = operator(graph, op).moves
     assert moves is not None
     (whole,) = op.outputs
     views = []

@@ -36,7 +36,7 @@ def _fold(graph: Graph, padding: Op) -> Graph:
     (padded,) = padding.outputs
     readers = [op for op in graph.ops if padded in op.inputs]
     folded = {op.outputs: _padding(graph, op, padding) for op in readers if op.kind in CONVOLUTIONS}
-    if padded in graph.outputs or not readers or len(folded) < len(readers) or None in folded.values():
+    if padded in graph.shown or not readers or len(folded) < len(readers) or None in folded.values():
         return graph
     ops = (folded.get(op.outputs) or op for op in graph.ops if op is not padding)
     return graph.with_ops(tuple(ops))

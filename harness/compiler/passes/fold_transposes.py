@@ -19,7 +19,7 @@ from math import prod
 import numpy as np
 
 from harness.compiler.graph import ABSENT, Graph, Op, Tensor, TensorId, View
-from harness.compiler.ops import OPERATORS, reshape, transpose
+from harness.compiler.ops import operator, reshape, transpose
 from harness.dtypes import DType
 
 
@@ -43,7 +43,7 @@ def _chain(graph: Graph, last: TensorId) -> list[Op]:
     while chain:
         x = chain[0].inputs[0]
         before = makers.get(x)
-        alone = readers[x] == 1 and x not in graph.outputs
+        alone = readers[x] == 1 and x not in graph.shown
         if before is None or not alone or not (_turns(before) or _in_order(graph, before)):
             break
         chain.insert(0, before)
@@ -58,7 +58,7 @@ def _turns(op: Op) -> bool:
 
 def _in_order(graph: Graph, op: Op) -> bool:
     """One output with all the elements of operand 0 in their order."""
-    moves = OPERATORS[op.kind].moves
+    moves = operator(graph, op).moves
     made = () if moves is None else moves(graph, op)
     return len(made) == 1 and made[0].is_run and made[0].operand == 0 and _same_size(graph, op)
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from harness.compiler.graph import Graph, Op, View
-from harness.compiler.ops import OPERATORS
+from harness.compiler.ops import operator
 from harness.compiler.passes.base import peak
 
 
@@ -35,7 +35,7 @@ class FoldViews:
 
 def _views(graph: Graph, op: Op) -> tuple[View, ...]:
     """Every output of `op` as a view of its operand; none where one of them is not."""
-    moves = OPERATORS[op.kind].moves
+    moves = operator(graph, op).moves
     views = []
     for move in () if moves is None else moves(graph, op):
         output = op.outputs[move.output]

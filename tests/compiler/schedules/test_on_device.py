@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -30,10 +31,28 @@ def odd_shapes() -> bytes:
     return net.build()
 
 
+def elementwise() -> bytes:
+    """Operators by element: short forms, tables, clamps by words with elements left over, ties, broadcasting."""
+    net = Net(12)
+    x = net.input((1, 7, 9, 3))
+    wide = net.conv2d(x, (1, 1), 21, quant=(0.05, -3))  # 1323 elements: a table pays
+    net.add(wide, net.tanh(wide))
+    net.sub(net.hard_swish(wide), net.leaky_relu(wide), activation="RELU6")
+    net.mul(net.logistic(wide), wide, activation="RELU")
+    net.mul(net.relu(wide, quant=(0.05, -3)), net.max_pool(wide, (7, 9)), quant=(0.3, 5))
+    net.maximum(net.relu6(wide), wide)
+    narrow = net.conv2d(x, (7, 9), 6, padding="VALID", quant=(0.125, 3))
+    net.add(narrow, net.quantize(narrow, quant=(0.0625, 1)), quant=(0.25, -7))
+    net.minimum(net.relu_n1_to_1(narrow, quant=(0.125, 3)), narrow)
+    net.quantize(narrow, quant=(0.1, 130), to="uint8")
+    return net.build()
+
+
 @pytest.mark.parametrize("level", ["-O0", "-O2", "-O3", "-Os"])
 @pytest.mark.parametrize("name", ["qemu_cortex_m3", "qemu_cortex_m4", "qemu_cortex_m33"])
-def test_every_layer_is_exact(name: str, level: str, tmp_path: Path) -> None:
-    model = odd_shapes()
+@pytest.mark.parametrize("build", [odd_shapes, elementwise])
+def test_every_layer_is_exact(build: Callable[[], bytes], name: str, level: str, tmp_path: Path) -> None:
+    model = build()
     path = tmp_path / "odd.tflite"
     path.write_bytes(model)
     graph = parse_model(model, "odd.tflite")
