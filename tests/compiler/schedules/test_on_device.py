@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -48,12 +47,46 @@ def elementwise() -> bytes:
     return net.build()
 
 
+def odd_vectors() -> bytes:
+    """Pools, a sum and a softmax whose lengths no vector divides; what is left over is 1, 2, 3 or 13 lanes."""
+    net = Net(12)
+    x = net.input((1, 9, 7, 13))
+    a = net.max_pool(x, (3, 3), stride=(1, 1), padding="SAME")
+    b = net.depthwise_conv2d(x, (1, 4), activation="RELU6")
+    x = net.add(a, b, activation="RELU")
+    x = net.conv2d(x, (2, 2), 35, stride=(2, 2))
+    x = net.max_pool(x, (2, 1))
+    x = net.average_pool(x, (2, 3), stride=(1, 1), padding="SAME")
+    x = net.depthwise_conv2d(x, (2, 2))
+    x = net.conv2d(x, (1, 1), 3)
+    net.softmax(net.fully_connected(net.reshape(net.add(x, x)), 6))
+    return net.build()
+
+
+MODELS = {
+    "odd": (odd_shapes, (1, 7, 9, 3)),
+    "elements": (elementwise, (1, 7, 9, 3)),
+    "vectors": (odd_vectors, (1, 9, 7, 13)),
+}
+
+
 @pytest.mark.parametrize("level", ["-O0", "-O2", "-O3", "-Os"])
-@pytest.mark.parametrize("name", ["qemu_cortex_m3", "qemu_cortex_m4", "qemu_cortex_m33"])
-@pytest.mark.parametrize("build", [odd_shapes, elementwise])
-def test_every_layer_is_exact(build: Callable[[], bytes], name: str, level: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["qemu_cortex_m3", "qemu_cortex_m4", "qemu_cortex_m33", "qemu_cortex_m55"])
+@pytest.mark.parametrize("model", ["odd", "elements"])
+def test_every_layer_is_exact(model: str, name: str, level: str, tmp_path: Path) -> None:
+    exact(model, name, level, tmp_path)
+
+
+@pytest.mark.parametrize("level", ["-O0", "-O2", "-Os"])
+def test_every_layer_in_vectors_is_exact(level: str, tmp_path: Path) -> None:
+    exact("vectors", "qemu_cortex_m55", level, tmp_path)
+
+
+def exact(which: str, name: str, level: str, folder: Path) -> None:
+    """Every layer of one of the models on the board, against the numpy references."""
+    build, shape = MODELS[which]
     model = build()
-    path = tmp_path / "odd.tflite"
+    path = folder / "odd.tflite"
     path.write_bytes(model)
     graph = parse_model(model, "odd.tflite")
     board = load_board(name)
@@ -61,7 +94,7 @@ def test_every_layer_is_exact(build: Callable[[], bytes], name: str, level: str,
     firmware = harness.build(source, board, level=level)
     rng = np.random.default_rng(5)
     with harness.open_session(firmware, board) as session:
-        for x in (rng.integers(-128, 128, (1, 7, 9, 3)), np.full((1, 7, 9, 3), -128), np.full((1, 7, 9, 3), 127)):
+        for x in (rng.integers(-128, 128, shape), np.full(shape, -128), np.full(shape, 127)):
             given = x.astype(np.int8)
             want = run_reference(graph, [given])
             session.write_tensor(graph.inputs[0], given)
@@ -76,10 +109,14 @@ def test_every_layer_is_exact(build: Callable[[], bytes], name: str, level: str,
 
 
 def test_the_kernels_are_there() -> None:
-    """What the test above runs is assembly: 16-bit pairs on the M4, multiply-accumulate on the M3."""
+    """What the test above runs is assembly: vectors on the M55, 16-bit pairs on the M4, single products on the M3."""
     graph = parse_model(odd_shapes(), "odd.tflite")
-    for name, instruction in (("qemu_cortex_m3", "mla "), ("qemu_cortex_m4", "smlad ")):
+    for name, instruction, count in (
+        ("qemu_cortex_m3", "mla ", 6),  # all but the depthwise ones
+        ("qemu_cortex_m4", "smlad ", 6),
+        ("qemu_cortex_m55", "vmladava.s8 ", 2),  # where a sum fits into two vectors, there is no loop
+    ):
         source = compile_graph(graph, load_board(name).target, check=False)
         assert instruction in source.files["nn_kernels.c"]
         kernels = [layer for layer in source.layers if "nn_kernel_" in source.files[layer.file]]
-        assert len(kernels) == 6  # all but the depthwise ones
+        assert len(kernels) == count
