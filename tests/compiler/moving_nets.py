@@ -54,6 +54,13 @@ def turned_twice() -> Net:
     return net
 
 
+def turned_about() -> Net:
+    """Together an order that is not its own inverse."""
+    net = Net(16)
+    net.softmax(net.transpose(net.transpose(net.input((2, 3, 4, 5)), (1, 0, 2, 3)), (0, 3, 1, 2)))
+    return net
+
+
 def turned_and_read_between() -> Net:
     net = Net(5)
     first = net.transpose(net.input((2, 3, 4)), (2, 0, 1))
@@ -119,6 +126,27 @@ def pieces_that_need_care() -> Net:
     return net
 
 
+def parts_as_pieces() -> Net:
+    """Halves of one tensor, which are views of it, each in a whole of its own."""
+    net = Net(14)
+    x = net.input((1, 12))
+    first, second = net.split(net.fully_connected(x, 8, quant=Q), 1, 2)
+    net.softmax(net.concatenation(net.fully_connected(x, 5, quant=Q), first, axis=1))
+    net.softmax(net.concatenation(second, net.fully_connected(x, 3, quant=Q), axis=1))
+    net.add(first, second)
+    return net
+
+
+def pieces_far_apart() -> Net:
+    """A small piece early, a large one late, and what needs most memory between them."""
+    net = Net(15)
+    x = net.input((1, 4))
+    small = net.fully_connected(x, 2, quant=Q)
+    y = net.fully_connected(net.fully_connected(x, 60), 60)
+    net.concatenation(small, net.fully_connected(y, 40, quant=Q), axis=1)
+    return net
+
+
 def outputs_in_a_whole() -> Net:
     net = Net(10)
     x = net.input((1, 12))
@@ -167,12 +195,15 @@ NETS = {
         pad_that_is_read_otherwise,
         nothing_but_padding,
         turned_twice,
+        turned_about,
         turned_and_read_between,
         pieces_of_rows,
         pieces_of_channels,
         wholes_of_wholes,
         pieces_that_need_care,
         outputs_in_a_whole,
+        parts_as_pieces,
+        pieces_far_apart,
         parts_of_the_input,
         nothing_but_moves,
         large_constant,
