@@ -34,6 +34,19 @@ def pad_that_is_read_otherwise() -> Net:
     return net
 
 
+def the_same_twice() -> Net:
+    """Equal PADs and equal TRANSPOSEs, which are computed once, before different readers."""
+    net = Net(17)
+    x = net.input((1, 6, 5, 4))
+    net.conv2d(net.pad(x, ROWS), (3, 3), 2, padding="VALID")
+    net.conv2d(net.pad(x, ROWS), (2, 3), 3, padding="VALID")
+    net.softmax(net.transpose(net.transpose(x, (0, 3, 1, 2)), (0, 2, 3, 1)))
+    net.softmax(net.transpose(net.transpose(x, (0, 3, 1, 2)), (0, 3, 1, 2)))
+    rows = [net.slice(x, (0, 1, 0, 0), (1, 2, 5, 4)) for _ in range(2)]
+    net.softmax(net.concatenation(*rows, axis=1))
+    return net
+
+
 def nothing_but_padding() -> Net:
     """The first rows of the result see only the padding."""
     net = Net(3)
@@ -193,6 +206,7 @@ NETS = {
     for net in (
         padded_convolutions,
         pad_that_is_read_otherwise,
+        the_same_twice,
         nothing_but_padding,
         turned_twice,
         turned_about,
