@@ -24,11 +24,12 @@ class FoldConcatenations:
     name: str = "fold-concatenations"
 
     def run(self, graph: Graph) -> Graph:
+        needed = peak(graph)
         for output in [op.outputs[0] for op in graph.ops if op.kind in ("CONCATENATION", "PACK")]:
             op = next(op for op in graph.ops if output in op.outputs)
             folded = _fold(graph, op)
-            if folded is not None and peak(folded) <= peak(graph):
-                graph = folded
+            if folded is not None and (after := peak(folded)) <= needed:
+                graph, needed = folded, after
         return graph
 
 
