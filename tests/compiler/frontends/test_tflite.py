@@ -198,10 +198,6 @@ WRONG: dict[str, tuple[Change, str]] = {
         opcode(OpcodeSpec(tflite.BuiltinOperator.SVDF)),
         r"unknown operator SVDF \(operator 0\)\nSupported operators: .*CONV_2D",
     ),
-    "shape computed at run time": (
-        opcode(OpcodeSpec(tflite.BuiltinOperator.SHAPE)),
-        r"unknown operator SHAPE (.|\n)* fix it to 1 before converting",
-    ),
     "operator from the future": (opcode(OpcodeSpec(9999)), r"unknown operator number 9999 \(operator 0\)"),
     "negative operator": (opcode(OpcodeSpec(-5, deprecated=-3)), "unknown operator number -3"),
     "custom operator": (
