@@ -260,7 +260,8 @@ class Net(Moving):
     ) -> TensorIndex:
         scale, zero_point = quant
         dtype = dtype or self.dtype
-        spec = None if dtype == "float32" else QuantSpec((float(np.float32(scale)),), (zero_point,))
+        quantised = dtype in ("int8", "uint8")
+        spec = QuantSpec((float(np.float32(scale)),), (zero_point,)) if quantised else None
         self.tensors.append(TensorSpec(name, tuple(shape), _TYPES[dtype], 0, spec))
         return len(self.tensors) - 1
 

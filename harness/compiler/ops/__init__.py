@@ -29,6 +29,7 @@ from harness.compiler.ops import (
     relu,
     reshape,
     resize_nearest_neighbor,
+    shape,
     slice,
     softmax,
     split,
@@ -94,6 +95,7 @@ OPERATORS: dict[str, Operator] = {
         quantize.OPERATOR,
         dequantize.OPERATOR,
         mean.OPERATOR,
+        shape.OPERATOR,
     )
 }
 

@@ -51,6 +51,7 @@ class Operator:
     channels: Callable[[Graph, Op], Channels | None] | None = None  # which of them can be left out; None: opaque
     moves: Callable[[Graph, Op], tuple[Move, ...]] | None = None  # of an operator that only moves elements
     by_element: bool = False  # an element of the result depends on one of each operand; the reference takes any shapes
+    of_shapes: bool = False  # the result follows from the operands' shapes alone, whatever they hold
 
 
 def no_macs(graph: Graph, op: Op) -> int:
