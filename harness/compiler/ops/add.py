@@ -37,6 +37,6 @@ OPERATOR = Operator(
     CASES,
     partial(binary.lower_sum, sign=1),
     schedules.ELEMENTWISE,
-    binary.channels_of_add,
+    channels=partial(binary.channels, reference=partial(binary.reference_sum, sign=1)),
     by_element=True,
 )

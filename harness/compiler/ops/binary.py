@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import tflite
@@ -26,7 +25,7 @@ from harness.compiler.lowering.quantise import (
 )
 from harness.compiler.ops import checks
 from harness.compiler.ops.base import activation_name, options_table
-from harness.compiler.ops.channels import Tied, at_ends, straight
+from harness.compiler.ops.channels import Ranges, Tied, straight
 from harness.dtypes import DType
 
 LEFT_SHIFT = 20  # bits of headroom TFLite gives both int8 operands of a sum before it rescales them
@@ -86,6 +85,29 @@ def lower_float(graph: Graph, op: Op, name: str, combine: Callable[[Expr, Expr],
         return (), clamped(combine(*operands), *map(float, bounds))
 
     return lower(graph, op, name, element)
+
+
+Reference = Callable[[Graph, Op, Sequence[np.ndarray | None]], list[np.ndarray]]
+
+
+def channels(graph: Graph, op: Op, reference: Reference) -> Tied | None:
+    """Channel by channel, but for an operand with a single one that all of the output's read.
+
+    For functions that, with one operand as it is, only grow or only fall with the other: their ends are at the ends.
+    """
+    y = checks.output(graph, op)
+    if y.dtype is not DType.I8 or not y.shape:
+        return None
+    across = [p for p in (0, 1) if checks.operand(graph, op, p).shape[-1:] == y.shape[-1:]]
+
+    def bounds(given: Sequence[Ranges | None]) -> Ranges:
+        a, b = (None if x is None else x.astype(np.int8) for x in given)
+        assert a is not None
+        assert b is not None
+        corners = np.stack([reference(graph, op, [x, z])[0] for x in a for z in b]).astype(np.int64)
+        return np.stack([corners.min(axis=0), corners.max(axis=0)])
+
+    return Tied(op.attrs, [straight(p, y.shape[-1]) for p in across], bounds)
 
 
 # ---- sums and differences ----------------------------------------------------------------------------------------
@@ -156,16 +178,6 @@ def reference_sum(graph: Graph, op: Op, inputs: Sequence[np.ndarray | None], sig
     if a.dtype == np.float32:
         return [clamp_float(a + b if sign > 0 else a - b, op.attrs.activation)]
     return [sum_params(graph, op, sign).combine(a, b)]
-
-
-def channels_of_add(graph: Graph, op: Op) -> Tied | None:
-    """Channel by channel, but for an operand with a single one that all of the output's read; sums grow with both."""
-    y = checks.output(graph, op)
-    if y.dtype is not DType.I8 or not y.shape:
-        return None
-    across = [p for p in (0, 1) if checks.operand(graph, op, p).shape[-1:] == y.shape[-1:]]
-    bounds = at_ends(graph, op, partial(reference_sum, sign=1))
-    return Tied(op.attrs, [straight(p, y.shape[-1]) for p in across], bounds)
 
 
 def lower_sum(graph: Graph, op: Op, name: str, sign: int) -> Program:

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from harness.compiler.graph import Graph, Op, Tensor
+from harness.compiler.graph import Tensor
 from harness.dtypes import DType
 
 Ranges = np.ndarray  # int64 (2, channels): the least and the greatest value of each channel, for any input of the model
@@ -86,19 +86,6 @@ def constant_range(data: np.ndarray) -> Ranges:
     """Of a constant, which without dimensions has one channel."""
     rows = data.reshape(-1, (1, *data.shape)[-1]).astype(np.int64)
     return np.stack([rows.min(axis=0), rows.max(axis=0)])
-
-
-def at_ends(graph: Graph, op: Op, reference: Callable[..., list[np.ndarray]]) -> Callable[..., Ranges]:
-    """The ranges of an elementwise operator that grows with each of its operands, by its own reference: at both ends.
-
-    Operands broadcast along the last dimension as their ranges do.
-    """
-
-    def bounds(given: Sequence[Ranges | None]) -> Ranges:
-        (ends,) = reference(graph, op, [None if x is None else x.astype(np.int8) for x in given])
-        return np.asarray(ends.astype(np.int64))
-
-    return bounds
 
 
 def through_table(table: np.ndarray, position: int) -> Callable[..., Ranges]:

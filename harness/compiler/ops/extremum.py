@@ -75,6 +75,7 @@ def _operator(kind: str, c_name: str, largest: bool) -> Operator:
         CASES,
         partial(lower, largest=largest),
         schedules.ELEMENTWISE,
+        channels=partial(binary.channels, reference=partial(reference, largest=largest)),
         by_element=True,
     )
 

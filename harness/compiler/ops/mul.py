@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -114,5 +115,6 @@ OPERATOR = Operator(
     CASES,
     lower,
     schedules.ELEMENTWISE,
+    channels=partial(binary.channels, reference=reference),
     by_element=True,
 )

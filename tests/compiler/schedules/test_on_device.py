@@ -34,16 +34,24 @@ def elementwise() -> bytes:
     """Operators by element: short forms, tables, clamps by words with elements left over, ties, broadcasting."""
     net = Net(12)
     x = net.input((1, 7, 9, 3))
-    wide = net.conv2d(x, (1, 1), 21, quant=(0.05, -3))  # 1323 elements: a table pays
-    net.add(wide, net.tanh(wide))
-    net.sub(net.hard_swish(wide), net.leaky_relu(wide), activation="RELU6")
-    net.mul(net.logistic(wide), wide, activation="RELU")
-    net.mul(net.relu(wide, quant=(0.05, -3)), net.max_pool(wide, (7, 9)), quant=(0.3, 5))
-    net.maximum(net.relu6(wide), wide)
-    narrow = net.conv2d(x, (7, 9), 6, padding="VALID", quant=(0.125, 3))
-    net.add(narrow, net.quantize(narrow, quant=(0.0625, 1)), quant=(0.25, -7))
-    net.minimum(net.relu_n1_to_1(narrow, quant=(0.125, 3)), narrow)
-    net.quantize(narrow, quant=(0.1, 130), to="uint8")
+    wide = net.conv2d(x, (1, 1), 21, quant=(0.05, -3))
+    other = net.conv2d(x, (1, 1), 21, quant=(0.0317, 5))  # of one tensor alone all would become one table
+    net.add(wide, other)
+    net.sub(other, wide, activation="RELU6", quant=(0.05, -60))
+    net.mul(wide, other, activation="RELU", quant=(0.05, -60))
+    net.mul(other, net.max_pool(wide, (7, 9)))
+    net.maximum(wide, other)
+    net.minimum(wide, net.max_pool(other, (7, 9)))
+    for each in (net.tanh, net.relu, net.relu6, net.hard_swish, net.leaky_relu, net.dequantize):
+        each(wide)
+    net.relu(wide, quant=(0.05, -3))
+    net.mul(other, net.logistic(other))
+    net.mean(other)
+    narrow, tied = (net.conv2d(x, (7, 9), 6, padding="VALID", quant=(scale, 3)) for scale in (0.125, 0.0625))
+    net.add(narrow, tied, quant=(0.25, -7))
+    net.relu_n1_to_1(narrow, quant=(0.125, 3))
+    net.quantize(tied, quant=(0.1, 130), to="uint8")
+    net.quantize(narrow, quant=(0.1, 13))
     return net.build()
 
 
