@@ -193,7 +193,8 @@ class _Machine:
         if not isinstance(lanes, Vec):
             self.keep(register, self.register_index(s.buffer, s.index), s.buffer.dtype, value)
             return
-        for lane, index in enumerate(_following(self.register_index(s.buffer, s.index, lanes), lanes)):
+        count = self.active(lanes, s.active)
+        for lane, index in enumerate(_following(self.register_index(s.buffer, s.index, count), count)):
             self.keep(register, index, s.buffer.dtype, value[..., lane])
 
     def keep(self, register: Register, index: tuple[int, ...], dtype: DType | Vec, value: Value) -> None:
@@ -205,9 +206,16 @@ class _Machine:
                 value = np.where(self.mask_of(dtype), value, register.values[index])
         register.values[index] = value
 
-    def register_index(self, buffer: Buffer, index: tuple[Expr, ...], lanes: Vec | None = None) -> tuple[int, ...]:
+    def active(self, lanes: Vec, active: Expr | None) -> int:
+        """How many lanes of a vector in a register array take part."""
+        count = lanes.lanes if active is None else self.eval(active)
+        if not isinstance(count, int):
+            raise self.broken("a part of a register array that differs between lanes", active)
+        return min(count, lanes.lanes)
+
+    def register_index(self, buffer: Buffer, index: tuple[Expr, ...], lanes: int = 1) -> tuple[int, ...]:
         values = tuple(self.eval(i) for i in index)
-        if lanes is not None and (not values or values[-1] + lanes.lanes > buffer.shape[-1]):
+        if lanes > 1 and (not values or values[-1] + lanes > buffer.shape[-1]):
             raise self.broken(f"a vector that leaves the last dimension of {buffer.name}{list(buffer.shape)}", index)
         if len(values) != len(buffer.shape) or not all(isinstance(v, int) for v in values):
             raise self.broken(f"register {buffer.name} needs an index that is the same in all lanes", index)
@@ -287,14 +295,16 @@ class _Machine:
     def load(self, node: Load) -> Value:
         buffer = node.buffer
         if buffer.space == "register":
-            index = self.register_index(buffer, node.index, node.lanes)
+            count = 1 if node.lanes is None else self.active(node.lanes, node.active)
+            index = self.register_index(buffer, node.index, count)
             register = self.registers.get(buffer)
-            wanted = [index] if node.lanes is None else _following(index, node.lanes)
+            wanted = _following(index, count)
             if register is None or not all(one in register.values for one in wanted):
                 raise self.broken("a register read before it is written", node)
             if node.lanes is None:
                 return register.values[index]
-            return np.stack(np.broadcast_arrays(*(register.values[one] for one in wanted)), axis=-1)
+            zeros = [0] * (node.lanes.lanes - count)
+            return np.stack(np.broadcast_arrays(*(register.values[one] for one in wanted), *zeros), axis=-1)
         memory = self.memory[buffer]
         flat, live = self.place(buffer, node.index, node.lanes, node.active)
         if buffer.space == "output":
@@ -333,9 +343,9 @@ class _Machine:
         return value
 
 
-def _following(index: tuple[int, ...], lanes: Vec) -> list[tuple[int, ...]]:
-    """The elements of a register array that a vector at `index` covers."""
-    return [(*index[:-1], index[-1] + lane) for lane in range(lanes.lanes)]
+def _following(index: tuple[int, ...], count: int) -> list[tuple[int, ...]]:
+    """The elements of a register array that `count` lanes from `index` on cover."""
+    return [index] if count == 1 else [(*index[:-1], index[-1] + lane) for lane in range(count)]
 
 
 def over_lanes(value: Value, lanes: Vec | None) -> Value:

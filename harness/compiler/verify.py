@@ -153,7 +153,6 @@ class _Verifier:
     def lanes(self, buffer: Buffer, index: tuple[Expr, ...], lanes: Vec, active: Expr | None, scope: Scope) -> None:
         """A vector in memory: one that an instruction of the target moves, and that can fit into the last dimension."""
         self.rule(bool(buffer.shape) and isinstance(buffer.dtype, DType), "a vector access of a scalar", buffer.name)
-        self.rule(active is None or buffer.space != "register", "a part of a vector of a register array", buffer.name)
         how = access(buffer.element, lanes, predicated=active is not None, store=buffer.space == "output")
         self.rule(how is not None and how.needs <= self.features, "no instruction of the target moves it", lanes)
         if active is not None:

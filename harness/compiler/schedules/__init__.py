@@ -4,6 +4,7 @@ compared with the unscheduled program by the interpreter.
 base         what a schedule is, and its knobs
 common       the steps every schedule begins and ends with
 contraction  convolutions and matrix products in register blocks, by kernels in assembly: product writes them
+product_lanes  the same in the vectors of MVE
 rows         depthwise convolutions along rows
 elements     an element of the output from one of each operand
 copies       layers that only move elements
@@ -17,13 +18,18 @@ from harness.compiler.schedules.common import tidy
 from harness.compiler.schedules.contraction import Product
 from harness.compiler.schedules.copies import Copied
 from harness.compiler.schedules.elements import ByElement
+from harness.compiler.schedules.product_lanes import LaneProduct
 from harness.compiler.schedules.rows import Rows
 from harness.compiler.schedules.scalar import Blocked, Channels, Plain, Taps
 
 __all__ = ["CONTRACTION", "COPIES", "DEPTHWISE", "ELEMENTWISE", "PLAIN", "POOL", "tidy"]
 
-CONTRACTION: Family = ((Product,), (Blocked,))  # convolution and matrix product
-DEPTHWISE: Family = ((Product, Rows), (Blocked, Taps))  # with one input channel it is an ordinary convolution
+CONTRACTION: Family = ((LaneProduct,), (Product,), (Blocked,))  # convolution and matrix product
+DEPTHWISE: Family = (
+    (LaneProduct,),
+    (Product, Rows),
+    (Blocked, Taps),
+)  # with one input channel it is an ordinary convolution
 POOL: Family = ((Channels,),)  # average and maximum over windows
 ELEMENTWISE: Family = ((ByElement,),)  # one loop over the elements of the output
 COPIES: Family = ((Copied,),)  # what only moves elements

@@ -49,7 +49,7 @@ def elementwise() -> bytes:
 
 
 @pytest.mark.parametrize("level", ["-O0", "-O2", "-O3", "-Os"])
-@pytest.mark.parametrize("name", ["qemu_cortex_m3", "qemu_cortex_m4", "qemu_cortex_m33"])
+@pytest.mark.parametrize("name", ["qemu_cortex_m3", "qemu_cortex_m4", "qemu_cortex_m33", "qemu_cortex_m55"])
 @pytest.mark.parametrize("build", [odd_shapes, elementwise])
 def test_every_layer_is_exact(build: Callable[[], bytes], name: str, level: str, tmp_path: Path) -> None:
     model = build()
@@ -76,10 +76,14 @@ def test_every_layer_is_exact(build: Callable[[], bytes], name: str, level: str,
 
 
 def test_the_kernels_are_there() -> None:
-    """What the test above runs is assembly: 16-bit pairs on the M4, multiply-accumulate on the M3."""
+    """What the test above runs is assembly: vectors on the M55, 16-bit pairs on the M4, single products on the M3."""
     graph = parse_model(odd_shapes(), "odd.tflite")
-    for name, instruction in (("qemu_cortex_m3", "mla "), ("qemu_cortex_m4", "smlad ")):
+    for name, instruction, count in (
+        ("qemu_cortex_m3", "mla ", 6),  # all but the depthwise ones
+        ("qemu_cortex_m4", "smlad ", 6),
+        ("qemu_cortex_m55", "vmladava.s8 ", 3),  # where a sum fits into one vector, there is no loop
+    ):
         source = compile_graph(graph, load_board(name).target, check=False)
         assert instruction in source.files["nn_kernels.c"]
         kernels = [layer for layer in source.layers if "nn_kernel_" in source.files[layer.file]]
-        assert len(kernels) == 6  # all but the depthwise ones
+        assert len(kernels) == count
