@@ -158,7 +158,7 @@ class _Machine:
             raise self.broken("a store into read-only memory", s)
         memory = self.memory[s.buffer]
         lanes = s.value.dtype if isinstance(s.value.dtype, Vec) else None
-        flat, live = self.place(s.buffer, s.index, lanes, s.active)
+        flat, live = self.place(s.buffer, s.index, lanes, s.active, s.apart)
         shape = self.lanes if lanes is None else (*self.lanes, lanes.lanes)
         where = np.broadcast_to(flat, shape)
         values = np.broadcast_to(value, shape)
@@ -194,7 +194,8 @@ class _Machine:
             self.keep(register, self.register_index(s.buffer, s.index), s.buffer.dtype, value)
             return
         count = self.active(lanes, s.active)
-        for lane, index in enumerate(_following(self.register_index(s.buffer, s.index, count), count)):
+        first = self.register_index(s.buffer, s.index, (count - 1) * s.apart + 1)
+        for lane, index in enumerate(_following(first, count, s.apart)):
             self.keep(register, index, s.buffer.dtype, value[..., lane])
 
     def keep(self, register: Register, index: tuple[int, ...], dtype: DType | Vec, value: Value) -> None:
@@ -213,9 +214,9 @@ class _Machine:
             raise self.broken("a part of a register array that differs between lanes", active)
         return min(count, lanes.lanes)
 
-    def register_index(self, buffer: Buffer, index: tuple[Expr, ...], lanes: int = 1) -> tuple[int, ...]:
+    def register_index(self, buffer: Buffer, index: tuple[Expr, ...], span: int = 1) -> tuple[int, ...]:
         values = tuple(self.eval(i) for i in index)
-        if lanes > 1 and (not values or values[-1] + lanes > buffer.shape[-1]):
+        if span > 1 and (not values or values[-1] + span > buffer.shape[-1]):
             raise self.broken(f"a vector that leaves the last dimension of {buffer.name}{list(buffer.shape)}", index)
         if len(values) != len(buffer.shape) or not all(isinstance(v, int) for v in values):
             raise self.broken(f"register {buffer.name} needs an index that is the same in all lanes", index)
@@ -238,7 +239,7 @@ class _Machine:
         return flat
 
     def place(
-        self, buffer: Buffer, index: tuple[Expr, ...], lanes: Vec | None, active: Expr | None
+        self, buffer: Buffer, index: tuple[Expr, ...], lanes: Vec | None, active: Expr | None, apart: int
     ) -> tuple[Value, np.ndarray | None]:
         """The element, or of a vector every lane's, and which of them take part: None for all."""
         flat = self.flat(buffer, index)
@@ -246,13 +247,13 @@ class _Machine:
             return flat, self.mask
         count = lanes.lanes if active is None else self.eval(active)
         last = self.eval(index[-1])
-        inside = (np.asarray(last) + np.minimum(count, lanes.lanes)) <= buffer.shape[-1]
+        inside = (np.asarray(last) + (np.minimum(count, lanes.lanes) - 1) * apart) < buffer.shape[-1]
         if not np.all(inside if self.mask is None else inside | ~self.mask):
             raise self.broken(
                 f"a vector that leaves the last dimension of {buffer.name}{list(buffer.shape)}", index[-1]
             )
         each = np.arange(lanes.lanes, dtype=np.int64)
-        every = np.minimum(over_lanes(flat, lanes) + each, buffer.elements - 1)
+        every = np.minimum(over_lanes(flat, lanes) + each * apart, buffer.elements - 1)
         live = None if active is None else each < over_lanes(count, lanes)
         if self.mask is not None:
             live = self.mask[..., None] if live is None else live & self.mask[..., None]
@@ -296,9 +297,9 @@ class _Machine:
         buffer = node.buffer
         if buffer.space == "register":
             count = 1 if node.lanes is None else self.active(node.lanes, node.active)
-            index = self.register_index(buffer, node.index, count)
+            index = self.register_index(buffer, node.index, (count - 1) * node.apart + 1)
             register = self.registers.get(buffer)
-            wanted = _following(index, count)
+            wanted = _following(index, count, node.apart)
             if register is None or not all(one in register.values for one in wanted):
                 raise self.broken("a register read before it is written", node)
             if node.lanes is None:
@@ -306,7 +307,7 @@ class _Machine:
             zeros = [0] * (node.lanes.lanes - count)
             return np.stack(np.broadcast_arrays(*(register.values[one] for one in wanted), *zeros), axis=-1)
         memory = self.memory[buffer]
-        flat, live = self.place(buffer, node.index, node.lanes, node.active)
+        flat, live = self.place(buffer, node.index, node.lanes, node.active, node.apart)
         if buffer.space == "output":
             fresh = memory.written[flat]
             if not np.all(fresh if live is None else fresh | ~live):
@@ -343,9 +344,9 @@ class _Machine:
         return value
 
 
-def _following(index: tuple[int, ...], count: int) -> list[tuple[int, ...]]:
+def _following(index: tuple[int, ...], count: int, apart: int) -> list[tuple[int, ...]]:
     """The elements of a register array that `count` lanes from `index` on cover."""
-    return [index] if count == 1 else [(*index[:-1], index[-1] + lane) for lane in range(count)]
+    return [index] if count == 1 else [(*index[:-1], index[-1] + lane * apart) for lane in range(count)]
 
 
 def over_lanes(value: Value, lanes: Vec | None) -> Value:

@@ -13,7 +13,7 @@ import numpy as np
 
 from harness.compiler.intrinsics.base import Asm, Intrinsic
 from harness.compiler.intrinsics.dsp import wrapped
-from harness.compiler.intrinsics.lanes import I8X16, I32X4
+from harness.compiler.intrinsics.lanes import I8X16, I16X8, I32X4
 from harness.dtypes import DType, Type, Vec
 
 I32 = DType.I32
@@ -123,6 +123,15 @@ SPREAD_I8 = _intrinsic(
     lambda value: np.repeat(np.asarray(value)[..., np.newaxis], 16, axis=-1),
     "value in every lane.",
     "vdupq_n_s8(value)",
+)
+
+SPREAD_I16 = _intrinsic(
+    "nn_spread_i16",
+    (("value", DType.I16),),
+    I16X8,
+    lambda value: np.repeat(np.asarray(value)[..., np.newaxis], 8, axis=-1),
+    "value in every lane.",
+    "vdupq_n_s16(value)",
 )
 
 AT_LEAST = _intrinsic("nn_at_least_lanes", _TWO, I32X4, np.maximum, "The greater of a and b.", "vmaxq_s32(a, b)")

@@ -14,7 +14,7 @@ Lanes left out of a load are the same in all of them: one predicate is made in f
 
 from __future__ import annotations
 
-from harness.compiler.intrinsics.lanes import access
+from harness.compiler.accesses import access_of
 from harness.compiler.loops import Const, Expr, Load
 from harness.compiler.render_asm.base import Fetch, Kernel, Pointer
 
@@ -55,8 +55,8 @@ class VectorKernel(Kernel):
         lanes = node.lanes
         if lanes is None or lanes.bytes != 16:
             raise self.refuse("a value that no vector register holds", node)
-        how = access(node.buffer.element, lanes, predicated=node.active is not None, store=False)
-        if how is None or (node.active is not None and not isinstance(node.active, Const)):
+        how = access_of(node)
+        if how is None or not how.asm or (node.active is not None and not isinstance(node.active, Const)):
             raise self.refuse("a load without an instruction", node)
         if isinstance(node.active, Const):
             if self.active not in (None, (int(node.active.value), lanes.lanes)):

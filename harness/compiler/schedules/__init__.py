@@ -7,6 +7,7 @@ contraction  convolutions and matrix products in register blocks, by kernels in 
 product_lanes  the same in the vectors of MVE
 rows         depthwise convolutions along rows
 elements     an element of the output from one of each operand
+strips       depthwise convolutions in the vectors of MVE
 copies       layers that only move elements
 scalar       the loops as they were lowered, transformed: for what none of the others fits
 """
@@ -21,15 +22,12 @@ from harness.compiler.schedules.elements import ByElement
 from harness.compiler.schedules.product_lanes import LaneProduct
 from harness.compiler.schedules.rows import Rows
 from harness.compiler.schedules.scalar import Blocked, Channels, Plain, Taps
+from harness.compiler.schedules.strips import Strips
 
 __all__ = ["CONTRACTION", "COPIES", "DEPTHWISE", "ELEMENTWISE", "PLAIN", "POOL", "tidy"]
 
 CONTRACTION: Family = ((LaneProduct,), (Product,), (Blocked,))  # convolution and matrix product
-DEPTHWISE: Family = (
-    (LaneProduct,),
-    (Product, Rows),
-    (Blocked, Taps),
-)  # with one input channel it is an ordinary convolution
+DEPTHWISE: Family = ((LaneProduct, Strips), (Product, Rows), (Blocked, Taps))  # of one channel: an ordinary convolution
 POOL: Family = ((Channels,),)  # average and maximum over windows
 ELEMENTWISE: Family = ((ByElement,),)  # one loop over the elements of the output
 COPIES: Family = ((Copied,),)  # what only moves elements
