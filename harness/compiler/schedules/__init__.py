@@ -9,6 +9,7 @@ rows         depthwise convolutions along rows
 elements     an element of the output from one of each operand
 strips       depthwise convolutions in the vectors of MVE
 copies       layers that only move elements
+lanes        pools, and operators of single elements, in the vectors of MVE
 scalar       the loops as they were lowered, transformed: for what none of the others fits
 """
 
@@ -19,6 +20,7 @@ from harness.compiler.schedules.common import tidy
 from harness.compiler.schedules.contraction import Product
 from harness.compiler.schedules.copies import Copied
 from harness.compiler.schedules.elements import ByElement
+from harness.compiler.schedules.lanes import Lanes
 from harness.compiler.schedules.product_lanes import LaneProduct
 from harness.compiler.schedules.rows import Rows
 from harness.compiler.schedules.scalar import Blocked, Channels, Plain, Taps
@@ -28,7 +30,7 @@ __all__ = ["CONTRACTION", "COPIES", "DEPTHWISE", "ELEMENTWISE", "PLAIN", "POOL",
 
 CONTRACTION: Family = ((LaneProduct,), (Product,), (Blocked,))  # convolution and matrix product
 DEPTHWISE: Family = ((LaneProduct, Strips), (Product, Rows), (Blocked, Taps))  # of one channel: an ordinary convolution
-POOL: Family = ((Channels,),)  # average and maximum over windows
-ELEMENTWISE: Family = ((ByElement,),)  # one loop over the elements of the output
+POOL: Family = ((Lanes, Channels),)  # average and maximum over windows
+ELEMENTWISE: Family = ((Lanes, ByElement),)  # one loop over the elements of the output
 COPIES: Family = ((Copied,),)  # what only moves elements
 PLAIN: Family = ((Plain,),)
