@@ -43,6 +43,7 @@ from harness.compiler.loops import (
 from harness.compiler.lowering.building import parallel, serial
 from harness.compiler.lowering.contraction import Contraction
 from harness.compiler.render_asm import MOST_SUMS
+from harness.compiler.schedule import unroll
 from harness.compiler.schedules.base import Knob
 from harness.compiler.schedules.blocking import all_within, both, within
 from harness.compiler.schedules.common import finished
@@ -53,7 +54,8 @@ from harness.dtypes import DType
 
 LANES = I8X16.lanes
 FOUR = I32X4.lanes
-AT_ONCE = 1  # steps that are written out
+AT_ONCE = 2  # steps that are written out
+WRITTEN_OUT = 12  # vectors of a window that are copied without loops
 FEW = 2  # values that are copied faster one by one than as a part of a vector
 
 
@@ -144,7 +146,9 @@ class _Writer:
         first: Expr = Var("block")
         if self.pixels_of_row % self.p:
             first = minimum(first, self.pixels_of_row - self.p)
-        body = (Let(pixel.name, first), *self.gather(pixel), parallel("g", self.groups, *self.group(pixel)))
+        inputs_at_once = self.inputs_at_once(pixel) if self.steps <= AT_ONCE else ()
+        groups = parallel("g", self.groups, *self.group(pixel))
+        body = (Let(pixel.name, first), *self.gather(pixel), *inputs_at_once, groups)
         block: Block = (For("block", Const(0), Const(blocks * self.p), body, self.p, parallel=True),)
         if not self.flat:
             block = (parallel("n", self.spec.batch, parallel("oy", self.spec.rows.out, *block)),)
@@ -159,7 +163,7 @@ class _Writer:
         if self.channels % self.c and self.groups > 1:
             channel = minimum(channel, self.channels - self.c)
         first = Let("c", channel)
-        totals = self.at_once(pixel, first.var) if self.steps <= AT_ONCE else self.by_kernel(pixel, first.var)
+        totals = self.at_once(first.var) if self.steps <= AT_ONCE else self.by_kernel(pixel, first.var)
         result: list[Stmt] = [first, *totals]
         for v in range(0, self.c, FOUR):
             lets = self.scaling.lets(first.var + v, f"_{v}")
@@ -174,7 +178,11 @@ class _Writer:
     def start(self, first: Expr, v: int) -> Let:
         return Let(f"start_{v}", Load(self.bias, (first + v,), I32X4))
 
-    def at_once(self, pixel: Var, first: Expr) -> Block:
+    def inputs_at_once(self, pixel: Var) -> Block:
+        """Few steps: every group finds the pixels' terms in registers."""
+        return tuple(Let(f"x_{q}_{k}", self.x_at(pixel, q, Const(k))) for q in range(self.p) for k in range(self.steps))
+
+    def at_once(self, first: Expr) -> Block:
         """Few steps, written out: a sum never leaves its register before it becomes a lane."""
         result: list[Stmt] = []
         for v in range(0, self.c, FOUR):
@@ -182,14 +190,12 @@ class _Writer:
             result.append(start)
             sums: dict[tuple[int, int], Expr] = {}
             for k in range(self.steps):
-                xs = [Let(f"x_{q}_{v}_{k}", self.x_at(pixel, q, Const(k))) for q in range(self.p)]
-                result += xs
                 for c in range(v, v + FOUR):
                     w = Let(f"w_{c}_{k}", self.w_at(Const(k), c))
                     result.append(w)
-                    for q, x in enumerate(xs):
+                    for q in range(self.p):
                         before = sums.get((q, c))
-                        args = (x.var, w.var)
+                        args = (Var(f"x_{q}_{k}", I8X16), w.var)
                         term = Call(MLADAV, args) if before is None else Call(MLADAVA, (*args, before))
                         partial = Let(f"sum_{q}_{c}_{k}", term)
                         result.append(partial)
@@ -267,6 +273,8 @@ class _Writer:
         copy = self.run(q, tap, (Var("n"), iy.var), ix.var * self.depth, self.depth)
         row = across if whole else (serial(kx.name, 0, self.width, ix, *copy),)
         inside: Block = (serial(ky.name, 0, self.height, iy, *row),)
+        if self.height * -(-self.width * self.depth // LANES) <= WRITTEN_OUT:
+            inside = unroll(unroll(inside, f"i_{q}"), ky.name)
         columns_inside = all_within(left.var, columns)
         window_inside = both(all_within(top.var, rows), columns_inside)
         if window_inside is None:
