@@ -30,7 +30,7 @@ __all__ = ["CONTRACTION", "COPIES", "DEPTHWISE", "ELEMENTWISE", "PLAIN", "POOL",
 
 CONTRACTION: Family = ((LaneProduct,), (Product,), (Blocked,))  # convolution and matrix product
 DEPTHWISE: Family = ((LaneProduct, Strips), (Product, Rows), (Blocked, Taps))  # of one channel: an ordinary convolution
-POOL: Family = ((Lanes,), (Channels,))  # average and maximum over windows
-ELEMENTWISE: Family = ((Lanes,), (ByElement,))  # one loop over the elements of the output
+POOL: Family = ((Lanes, Channels),)  # average and maximum over windows
+ELEMENTWISE: Family = ((Lanes, ByElement),)  # one loop over the elements of the output
 COPIES: Family = ((Copied,),)  # what only moves elements
 PLAIN: Family = ((Plain,),)

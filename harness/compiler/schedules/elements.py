@@ -64,7 +64,7 @@ class ByElement:
     )
 
     def draft(self, program: Program, target: Target) -> Program | None:
-        made = _WAYS[self.way](program, target)
+        made = WAYS[self.way](program, target)
         if made is None:
             return None
         made = tidy(made)
@@ -122,7 +122,7 @@ def _words(program: Program, target: Target) -> Program | None:
     return None
 
 
-_WAYS: dict[str, Callable[[Program, Target], Program | None]] = {
+WAYS: dict[str, Callable[[Program, Target], Program | None]] = {
     "line": _line,
     "words": _words,
     "clamp": _clamping,
