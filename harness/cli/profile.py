@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from harness.cli.output import Output, common, file_to_write
+from harness.cli.output import OBJECTIVE, Output, common, file_to_write, without_passes
 from harness.cli.verify import DEFAULT_BOARD
 from harness.errors import ExitCode
 
@@ -40,6 +40,10 @@ class Percentage(click.ParamType):
 )
 @click.option("--board-url", "url", metavar="URL", help="Serial port or pyserial URL that the board is behind.")
 @click.option("--sources", type=_PATH, metavar="DIR", help="C from `harness compile`, perhaps edited since.")
+@click.option(
+    "--optimize", type=OBJECTIVE, default="balanced", show_default=True, help="What to choose the schedules for."
+)
+@without_passes
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N", help="Draws the input.")
 @click.option("--inputs", type=_PATH, metavar="F.npz", help="input_0, input_1 …; the first sample of each is taken.")
 @click.option("--timing", metavar="TABLE", help="cortex-m0, cortex-m0plus, cortex-m3, cortex-m4; default: the core's.")
@@ -56,6 +60,7 @@ def profile(
     out: Output,
     model: Path,
     board: str,
+    optimize: str,
     baseline: Path | None,
     threshold: Fraction,
     speedscope: Path | None,
@@ -72,6 +77,7 @@ def profile(
     Exit status: 0; 1 when a layer or the total is more than the threshold above the baseline; 2 usage or bad input; 3
     and 4 when the firmware crashed or did not return; 5 infrastructure.
     """
+    from harness.compiler.choose import Objective
     from harness.profile import profile as run
     from harness.profile.baseline import compare, load_baseline
     from harness.report import profile_table
@@ -83,7 +89,7 @@ def profile(
 
     earlier = load_baseline(baseline) if baseline is not None else None
     with shown(out.console, f"{model.name} on {board}") as progress:
-        found = run(model, board, progress=progress, **options)
+        found = run(model, board, objective=Objective(optimize), progress=progress, **options)
     comparison = compare(earlier, found, threshold) if earlier is not None else None
     out.console.print(profile_table.body(found, out.console.width))
     if out.verbose:

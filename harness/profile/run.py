@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from harness import firmware as firmware_module
 from harness.board import Board, HostRun, QemuRun, load_board
 from harness.compiler import compile_model, load_sources
+from harness.compiler.choose import Objective
 from harness.compiler.frontends import load_model
 from harness.compiler.graph import Graph
 from harness.debug.crash import Crash
@@ -53,6 +54,8 @@ def profile(
     seed: int = 0,
     inputs: Path | str | None = None,
     sources: Path | str | None = None,
+    objective: Objective = Objective.BALANCED,
+    without: Collection[str] = (),
     url: str | None = None,
     timing: str | None = None,
     timeout: float | None = None,
@@ -61,7 +64,8 @@ def profile(
     """What one call of `model_run` of the model at `path` costs on `board`, by layer and by function.
 
     `inputs` is an .npz file as for `verify`, of which the first sample is taken; without it one is drawn from `seed`.
-    `sources` is a directory that `harness compile` wrote, perhaps edited since. `url` names a serial port: there cycles
+    `sources` is a directory that `harness compile` wrote, perhaps edited since. `objective` is what the compiler chooses
+    schedules for, `without` names passes of it to leave out. `url` names a serial port: there cycles
     are counted by the core itself. `timing` names the table of cycles (see `timing_tables`), by default the core's own;
     `timeout` is in seconds per layer.
 
@@ -75,7 +79,10 @@ def profile(
     graph = load_model(model)
     values, origin = _inputs(graph, inputs, seed)
     report("compile", 0, 1)
-    source = compile_model(model, where.target) if sources is None else load_sources(model, sources, where.target)
+    if sources is None:
+        source = compile_model(model, where.target, objective=objective, without=without)
+    else:
+        source = load_sources(model, sources, where.target)
     report("build", 0, 1)
     firmware = firmware_module.build(source, where)
     report("count", 0, 1)
