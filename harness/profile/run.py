@@ -64,10 +64,10 @@ def profile(
     """What one call of `model_run` of the model at `path` costs on `board`, by layer and by function.
 
     `inputs` is an .npz file as for `verify`, of which the first sample is taken; without it one is drawn from `seed`.
-    `sources` is a directory that `harness compile` wrote, perhaps edited since. `objective` is what the compiler chooses
-    schedules for, `without` names passes of it to leave out. `url` names a serial port: there cycles
-    are counted by the core itself. `timing` names the table of cycles (see `timing_tables`), by default the core's own;
-    `timeout` is in seconds per layer.
+    `sources` is a directory that `harness compile` wrote, perhaps edited since. `objective` is what the compiler
+    optimises for, `without` names passes of it to leave out. `url` names a serial port: there cycles are counted by the
+    core itself. `timing` names the table of cycles (see `timing_tables`), by default the core's own; `timeout` is in
+    seconds per layer.
 
     Raises HarnessError: BadInput for the board `host`, which nothing counts on; DidNotReturn when the firmware stopped.
     """
