@@ -1,4 +1,4 @@
-"""The figures of the main job: instructions, flash, arena, wall time of `verify`, overhead on the wire.
+"""The figures of the main job: instructions, flash, arena, what each objective trades, time of compiling and verifying.
 
     python benchmarks/main_job.py [--model kws]... [--board m3]... [--models DIR] [--json FILE] [--markdown FILE]
 
@@ -9,27 +9,24 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import random
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from statistics import geometric_mean
 
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.peers import PEERS
+from benchmarks import plots
+from benchmarks.compile_time import Compiled, curve, of_model
+from benchmarks.measure import SEED, Row, measure
+from benchmarks.peers import COMPARED, GOALS, PEERS
 from benchmarks.tables import Table, markdown, terminal
-from harness.board import Board, load_board
-from harness.errors import HarnessError, InfrastructureError
-from harness.firmware import Firmware
-from harness.oracle import draw_inputs
-from harness.profile.run import counter_for
-from harness.runners import runner_for
-from harness.session import Session
+from benchmarks.verify_cost import Wire, wall_time, wire
+from harness.board import load_board
+from harness.compiler.choose import Objective
+from harness.errors import HarnessError
 from harness.verification import verify
 
 MODELS = Path(__file__).resolve().parent.parent.parent / "shared" / "models"
@@ -42,150 +39,107 @@ the plugin `harness/profile/tcg_count.c`: exact, the same in every run, and neit
 belongs to a firmware that was compared with the oracle layer by layer just before; the verdict stands in its row.
 TFLM is TensorFlow Lite Micro with CMSIS-NN, with the same compiler, emulator and counter; see `benchmarks/peers.py`.
 
-Flash without weights holds everything else: model code, RPC server, fault entry, C library.
+Model code is the flash of the model's own functions and of the libraries they call: everything an application links for
+the model but its constants.
+
+![instructions against TensorFlow Lite Micro](performance/instructions.svg)
+
+![arena against TensorFlow Lite Micro](performance/arena.svg)
+
+![time of compiling](performance/compile_time.svg)
 
 """
 BOARDS = ("m3", "m4", "m7", "m33", "m55")
-TRANSFER = 65_536  # bytes
-SEED = 1
+TRADED = (("kws", "m4"), ("vww", "m4"), ("resnet", "m4"))
 
 
-@dataclass(frozen=True)
-class Row:
-    """One model on one board. Bytes, and instructions of one call of model_run."""
-
-    model: str
-    board: str
-    verdict: str
-    instructions: int
-    peer_instructions: int | None
-    macs: int
-    flash_code_bytes: int
-    flash_bytes: int
-    ram_bytes: int
-    arena_bytes: int
-    arena_lower_bound: int
-
-    @property
-    def ratio(self) -> float | None:
-        """Instructions against the peer's: below 1 is fewer."""
-        return None if self.peer_instructions is None else self.instructions / self.peer_instructions
-
-
-@dataclass(frozen=True)
-class Wire:
-    """A transfer of `payload` bytes; `sent` and `received` are all that went over the line during it."""
-
-    direction: str
-    payload: int
-    sent: int
-    received: int
-
-    @property
-    def overhead(self) -> float:
-        """Bytes in the direction of the payload that are not payload, per byte of payload."""
-        return (self.sent if self.direction == "write" else self.received) / self.payload - 1
-
-
-def count_instructions(firmware: Firmware, board: Board) -> int:
-    """Instructions of one call of model_run from entry to return, on QEMU."""
-    graph = firmware.source.graph
-    inputs = [
-        values[0].reshape(graph.tensor(tensor).shape)
-        for tensor, values in zip(graph.inputs, draw_inputs(graph, SEED, 1), strict=True)
-    ]
-    total = counter_for(board).measure(firmware, inputs).total
-    if total.instructions is None:
-        raise InfrastructureError(f"instructions are counted in QEMU only, and {board.name} runs elsewhere")
-    return total.instructions
-
-
-def measure(model: str, path: Path, board_name: str) -> Row:
-    board = load_board(f"qemu_cortex_{board_name}")
-    report = verify(path, board, seed=SEED)
-    memory = report.memory()
-    return Row(
-        model=model,
-        board=board_name,
-        verdict=report.verdict.value,
-        instructions=count_instructions(report.firmware, board),
-        peer_instructions=PEERS[model].tflm.get(board_name),
-        macs=sum(layer.macs for layer in report.source.layers),
-        flash_code_bytes=memory["flash_code_bytes"],
-        flash_bytes=memory["flash_bytes"],
-        ram_bytes=memory["ram_bytes"],
-        arena_bytes=memory["arena_bytes"],
-        arena_lower_bound=memory["arena_lower_bound"],
+def goals(rows: Sequence[Row]) -> Table:
+    """Of each core the mean over the models compared, the worst of them, and the kernel's inner loop."""
+    table = Table(
+        "Against the goals: instructions as a share of the peer's, and instructions per MAC in the kernel's loop",
+        ("core", "geometric mean", "goal", "worst model", "goal", "inner loop", "goal"),
     )
+    for board in BOARDS:
+        mine = [row for row in rows if row.board == board and row.model in COMPARED]
+        # The peer was not measured on the M33; its counts on the M4 stand in, whose instructions it runs.
+        peer = {row.model: PEERS[row.model].tflm["m4" if board == "m33" else board] for row in mine}
+        ratios = {row.model: row.instructions / peer[row.model] for row in mine}
+        loops = [row.inner_loop for row in mine if row.inner_loop is not None]
+        if not ratios:
+            continue
+        worst = max(ratios, key=lambda model: ratios[model])
+        goal = GOALS[board]
+        table.add(
+            board,
+            f"{geometric_mean(ratios.values()):.3f}",
+            f"{goal.mean:.2f}",
+            f"{ratios[worst]:.3f} ({worst})",
+            f"{goal.worst:.2f}",
+            f"{min(loops):.2f}" if loops else "",
+            f"{goal.inner_loop:.2f}",
+        )
+    return table
 
 
-@contextmanager
-def empty_cache() -> Iterator[None]:
-    """A firmware cache that starts empty and is thrown away, whatever this machine has built before."""
-    before = os.environ.get("XDG_CACHE_HOME")
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["XDG_CACHE_HOME"] = folder
-        try:
-            yield
-        finally:
-            if before is None:
-                del os.environ["XDG_CACHE_HOME"]
-            else:
-                os.environ["XDG_CACHE_HOME"] = before
-
-
-def wall_time(path: Path) -> dict[str, Mapping[str, float]]:
-    """Seconds of each stage of `verify` on the Cortex-M3: with an empty firmware cache, and right after that."""
-    with empty_cache():
-        return {name: verify(path, "qemu_cortex_m3", seed=SEED).timings for name in ("cold", "warm")}
-
-
-def wire(firmware: Firmware, board: Board) -> tuple[Wire, ...]:
-    """Writes 64 KB of random bytes to RAM nobody uses and reads them back."""
-    if board.sections is None:
-        raise InfrastructureError(f"{board.name} has no memory map to choose an address from")
-    ram = board.region(board.sections.data)
-    address = ram.address + ram.bytes // 2
-    data = random.Random(SEED).randbytes(TRANSFER)
-    with Session(firmware, runner_for(board)) as session:
-        start = len(session.traffic)
-        session.write_memory(address, data)
-        middle = len(session.traffic)
-        if session.read_memory(address, TRANSFER) != data:
-            raise InfrastructureError("memory read back differs from what was written")
-        pieces = session.traffic
-        found = []
-        for direction, part in (("write", pieces[start:middle]), ("read", pieces[middle:])):
-            sent = sum(len(piece.data) for piece in part if piece.outgoing)
-            received = sum(len(piece.data) for piece in part if not piece.outgoing)
-            found.append(Wire(direction, TRANSFER, sent, received))
-    return tuple(found)
-
-
-def tables(rows: Sequence[Row], times: Mapping[str, Mapping[str, float]], wires: Sequence[Wire]) -> list[Table]:
-    cost = Table(
+def instructions(rows: Sequence[Row]) -> Table:
+    table = Table(
         "Instructions of one model_run in QEMU, beside TFLite Micro with CMSIS-NN",
-        ("model", "core", "verdict", "instructions", "TFLM", "ratio", "per MAC"),
+        ("model", "core", "verdict", "instructions", "TFLM", "ratio", "microTVM", "per MAC"),
     )
-    size = Table(
-        "Bytes: flash of everything but the weights with the RPC server in it, and the arena",
-        ("model", "core", "flash without weights", "flash", "RAM", "arena", "lower bound", "TFLM arena"),
+    for row in rows:
+        ratio = "" if row.ratio is None else f"{row.ratio:.3f}"
+        microtvm = PEERS[row.model].microtvm.get(row.board)
+        per_mac = f"{row.instructions / row.macs:.2f}" if row.macs else ""
+        peer = row.peer_instructions
+        table.add(row.model, row.board, row.verdict, row.instructions, peer, ratio, microtvm, per_mac)
+    return table
+
+
+def bytes_(rows: Sequence[Row]) -> Table:
+    table = Table(
+        "Bytes: code and constants of the model in flash, its arena and its stack, beside TFLite Micro",
+        ("model", "core", "model code", "TFLM code", "constants", "arena", "lower bound", "TFLM arena", "stack"),
     )
     for row in rows:
         peer = PEERS[row.model]
-        per_mac = f"{row.instructions / row.macs:.2f}" if row.macs else ""
-        ratio = "" if row.ratio is None else f"{row.ratio:.3f}"
-        cost.add(row.model, row.board, row.verdict, row.instructions, row.peer_instructions, ratio, per_mac)
-        size.add(
+        table.add(
             row.model,
             row.board,
-            row.flash_code_bytes,
-            row.flash_bytes,
-            row.ram_bytes,
+            row.model_code_bytes,
+            peer.tflm_code,
+            row.constant_bytes,
             row.arena_bytes,
             row.arena_lower_bound,
             peer.tflm_arena,
+            row.stack_bytes,
         )
+    return table
+
+
+def objectives(rows: Sequence[Row]) -> Table:
+    table = Table(
+        "What each objective trades, measured",
+        ("model", "core", "--optimize", "verdict", "instructions", "model code", "constants", "arena", "stack"),
+    )
+    for row in rows:
+        figures = (row.instructions, row.model_code_bytes, row.constant_bytes, row.arena_bytes, row.stack_bytes)
+        table.add(row.model, row.board, row.objective, row.verdict, *figures)
+    return table
+
+
+def compiling(found: Sequence[Compiled]) -> Table:
+    table = Table(
+        "Seconds of processor time from a graph to C for a Cortex-M4, nothing remembered",
+        ("model", "layers", "constants", "seconds", "without proofs", "seconds for 30 layers"),
+    )
+    for one in found:
+        per_30 = f"{30 * one.seconds / one.layers:.2f}"
+        figures = (f"{one.seconds:.2f}", f"{one.without_proof:.2f}", per_30)
+        table.add(one.name, one.layers, one.constant_bytes, *figures)
+    return table
+
+
+def verifying(times: Mapping[str, Mapping[str, float]], wires: Sequence[Wire]) -> list[Table]:
     time = Table("Seconds of `harness verify` on kws and qemu_cortex_m3, by stage", ("cache", *times["cold"], "total"))
     for name, stages in times.items():
         total = sum(stages.values())
@@ -193,7 +147,7 @@ def tables(rows: Sequence[Row], times: Mapping[str, Mapping[str, float]], wires:
     line = Table("A transfer of 65,536 bytes over the UART", ("direction", "payload", "sent", "received", "overhead"))
     for each in wires:
         line.add(each.direction, each.payload, each.sent, each.received, f"{each.overhead:.2%}")
-    return [cost, size, time, line]
+    return [time, line]
 
 
 def main() -> int:
@@ -203,30 +157,51 @@ def main() -> int:
     parser.add_argument(
         "--models", type=Path, default=MODELS, help="folder of the .tflite files (default: %(default)s)"
     )
+    parser.add_argument("--quick", action="store_true", help="instructions and bytes only")
     parser.add_argument("--json", type=Path, help="write the figures there")
-    parser.add_argument("--markdown", type=Path, help="write the tables there")
+    parser.add_argument("--markdown", type=Path, help="write the tables there, and pictures beside it")
     options = parser.parse_args()
-    rows = []
+    models, boards = options.model or list(PEERS), options.board or list(BOARDS)
+    rows, traded, compiled = [], [], []
+    times: dict[str, Mapping[str, float]] = {}
+    wires: tuple[Wire, ...] = ()
     try:
-        for model in options.model or PEERS:
-            for board in options.board or BOARDS:
+        for model in models:
+            for board in boards:
                 rows.append(measure(model, options.models / PEERS[model].file, board))
                 print(f"{model} on {board}: {rows[-1].verdict}, {rows[-1].instructions:,}", file=sys.stderr)
-        kws = options.models / PEERS["kws"].file
-        times = wall_time(kws)
-        board = load_board("qemu_cortex_m3")
-        wires = wire(verify(kws, board, seed=SEED).firmware, board)
+        if not options.quick:
+            traded = [
+                measure(model, options.models / PEERS[model].file, board, objective)
+                for model, board in TRADED
+                if model in models and board in boards
+                for objective in Objective
+            ]
+            compiled = [of_model(model, options.models / PEERS[model].file) for model in models] + curve()
+            kws = options.models / PEERS["kws"].file
+            times = wall_time(kws)
+            m3 = load_board("qemu_cortex_m3")
+            wires = wire(verify(kws, m3, seed=SEED).firmware, m3)
     except HarnessError as error:
         print(error, file=sys.stderr)
         return int(error.exit_code)
-    found = tables(rows, times, wires)
+    found = [goals(rows), instructions(rows), bytes_(rows)]
+    if not options.quick:
+        found += [objectives(traded), compiling(compiled), *verifying(times, wires)]
     terminal(found)
     if options.json:
-        figures = {"rows": list(map(asdict, rows)), "seconds": times, "wire": list(map(asdict, wires))}
+        figures = {
+            "rows": list(map(asdict, rows)),
+            "objectives": list(map(asdict, traded)),
+            "compiling": list(map(asdict, compiled)),
+            "seconds": times,
+            "wire": list(map(asdict, wires)),
+        }
         options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     if options.markdown:
         options.markdown.write_text(INTRODUCTION + markdown(found), encoding="utf-8")
-    return 0 if all(row.verdict == "match" for row in rows) else 1
+        plots.write(options.markdown.parent / "performance", rows, compiled)
+    return 0 if all(row.verdict == "match" for row in (*rows, *traded)) else 1
 
 
 if __name__ == "__main__":

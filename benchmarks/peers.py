@@ -23,6 +23,25 @@ class Peer:
     tflm_arena: int | None  # bytes
 
 
+@dataclass(frozen=True)
+class Goal:
+    """What is aimed at on one core, as shares of TFLM's instructions, and instructions per MAC in the inner loop."""
+
+    mean: float
+    worst: float
+    inner_loop: float
+
+
+_M4 = Goal(0.45, 0.65, 1.05)
+GOALS: Mapping[str, Goal] = {
+    "m3": Goal(0.55, 0.80, 2.4),
+    "m4": _M4,
+    "m7": _M4,
+    "m33": _M4,
+    "m55": Goal(0.50, 0.75, 0.15),
+}
+COMPARED = ("kws", "vww", "resnet", "ad", "strww")  # the models whose mean is aimed at
+
 PEERS: Mapping[str, Peer] = {
     "kws": Peer(
         "kws_ref_model.tflite",
