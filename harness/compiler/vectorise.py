@@ -14,7 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
+from harness.compiler.accesses import access_of
 from harness.compiler.intrinsics import fixed_point, mve
 from harness.compiler.intrinsics.base import Intrinsic
 from harness.compiler.intrinsics.lanes import I8X16, I32X4
@@ -69,6 +71,9 @@ def vectorise(block: Block, var: str, lanes: Vec) -> Block:
     return at_loops(block, var, change)
 
 
+Access = TypeVar("Access", Load, Store)
+
+
 @dataclass
 class _Lanes:
     var: str
@@ -101,7 +106,7 @@ class _Lanes:
         if isinstance(s, Store):
             if s.buffer in self.registers:
                 return Store(self.registers[s.buffer], (), self.expr(s.value))
-            return Store(s.buffer, s.index, self.expr(s.value), self.active, self.apart(s.index, s.buffer))
+            return self.moved(Store(s.buffer, s.index, self.expr(s.value), self.active, self.apart(s.index, s.buffer)))
         for condition in (s.cond,) if isinstance(s, If) else (s.start, s.stop):
             if self.varies(condition):
                 raise self.no("a condition, or a bound, that differs from lane to lane", condition)
@@ -118,12 +123,17 @@ class _Lanes:
 
     def apart(self, index: tuple[Expr, ...], buffer: Buffer) -> int:
         """Elements from one lane to the next."""
-        *others, last = index
+        *others, last = index or (Const(0),)
         terms, _ = affine(last)
         apart = terms.pop(Var(self.var), 0)
         if apart < 1 or any(map(self.varies, (*others, *terms))):
             raise self.no("an index that does not run along the last dimension", buffer.name)
         return apart
+
+    def moved(self, node: Access) -> Access:
+        if access_of(node) is None:
+            raise self.no("memory that no instruction moves", node.buffer.name)
+        return node
 
     # ---- expressions
 
@@ -149,7 +159,9 @@ class _Lanes:
                 return Load(self.registers[node.buffer], ())
             if node.lanes is not None:
                 raise self.no("a vector", node)
-            return Load(node.buffer, node.index, self.lanes, self.active, self.apart(node.index, node.buffer))
+            return self.moved(
+                Load(node.buffer, node.index, self.lanes, self.active, self.apart(node.index, node.buffer))
+            )
         if isinstance(node, Cast):
             if not node.dtype.is_integer or node.dtype.bytes > 4 or not node.value.dtype.is_integer:
                 raise self.no("a cast", node)

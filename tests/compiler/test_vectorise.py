@@ -129,6 +129,7 @@ def test_what_is_only_compared_goes_by_bytes() -> None:
         vectorise((parallel("i", 37, store(y, I, value=cast(wide(load(X, 0, I)) + 1, DType.I8))),), "i", I8X16)
 
 
+U = Buffer("bytes", DType.U8, (50,), "input")
 F = Buffer("floats", DType.F32, (50,), "input")
 TABLE = Buffer("table", I32, (256,), "const", np.arange(256, dtype=np.int32))
 
@@ -141,6 +142,7 @@ TABLE = Buffer("table", I32, (256,), "const", np.arange(256, dtype=np.int32))
         (wide(load(X, I, 3)), "does not run along"),
         (cast(load(F, I), I32), "a cast"),
         (wide(load(Y, Const(49) - I)), "does not run along"),
+        (wide(load(U, I)), "no instruction moves"),
         (Call(fixed_point.CLZ, (wide(load(Y, I)),)), "an intrinsic"),
     ],
 )

@@ -35,7 +35,7 @@ class Lanes:
             return None
         made = tidy(made)
         stores = [s for s in walk(made.body) if isinstance(s, Store) and s.buffer.space == "output"]
-        along = {v.name for s in stores for v in affine(s.index[-1])[0] if isinstance(v, Var)}
+        along = {v.name for s in stores if s.index for v in affine(s.index[-1])[0] if isinstance(v, Var)}
         loops = {s.var for s in walk(made.body) if isinstance(s, For) and s.parallel} & along
         if len(loops) != 1:
             return None

@@ -287,7 +287,9 @@ class _Writer:
         row_inside = within(iy.var, rows)
         if row_inside is not None:
             row = (If(row_inside, row, self.fill(q, line, self.width * self.depth)),)
-        return (top, left, If(window_inside, inside, (serial(ky.name, 0, self.height, iy, *row),)))
+        border: Block = (serial(ky.name, 0, self.height, iy, *row),)
+        known = bool(rows.inner) and bool(columns.inner)  # otherwise no window lies inside
+        return (top, left, *((If(window_inside, inside, border),) if known else border))
 
     def run(self, q: int, position: Expr, row: tuple[Expr, ...], start: Expr, length: int) -> Block:
         """Copies `length` values of the input's `row` from `start` on to `position` in the patch."""
