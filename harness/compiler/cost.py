@@ -33,6 +33,7 @@ from harness.compiler.loops import (
     walk,
     walk_expr,
 )
+from harness.compiler.lowering.contraction import Contraction, Depthwise
 from harness.compiler.simplify import Range, Ranges, assume, interval, is_index
 from harness.dtypes import DType, Vec
 
@@ -42,6 +43,7 @@ RELOADED = 4  # around an innermost loop that wants most registers: values put a
 TEST = 2  # compare, branch
 BYTES = 3.2  # of an instruction of Thumb-2 code, 2 or 4
 ENTRY = 14  # instructions of a function: saving registers, fetching addresses, restoring
+VECTORS = 1.6  # around vector instructions: gcc moves and spills vectors, and fetches what addresses them, that often
 BASES = 2  # registers that hold addresses rather than values, besides one for each buffer
 
 
@@ -64,7 +66,7 @@ def cost(program: Program, target: Target) -> Cost:
     executed, static = _Estimate(program, target).block(program.body, {})
     arrays = {s.buffer for s in walk(program.body) if isinstance(s, Alloc) and s.buffer.shape}
     return Cost(
-        instructions=executed + ENTRY,
+        instructions=executed * (VECTORS if _in_vectors(program) else 1.0) + ENTRY,
         code_bytes=BYTES * (static + ENTRY),
         constant_bytes=sum(b.elements * b.element.bytes for b in program.of_space("const")),
         scratch_bytes=sum(b.elements * b.dtype.bytes for b in arrays),
@@ -168,6 +170,14 @@ class _Estimate:
         memory = {n.buffer for n in nodes if isinstance(n, Load) and n.buffer.space != "register"}
         fresh = sum(isinstance(s, (Let, Alloc)) for s in walk(loop.body))
         return len(held) + len(memory) + min(fresh, 3) + BASES
+
+
+def _in_vectors(program: Program) -> bool:
+    """Whether it multiplies windows in vectors; loops that only go along them are left alone by gcc."""
+    if not isinstance(program.origin, (Contraction, Depthwise)):
+        return False
+    calls = (n for s in walk(program.body) for e in expressions(s) for n in walk_expr(e) if isinstance(n, Call))
+    return any(not _in_core(n.dtype) or any(not _in_core(a.dtype) for a in n.args) for n in calls)
 
 
 def _in_core(dtype: DType | Vec) -> bool:
