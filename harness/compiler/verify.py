@@ -14,6 +14,7 @@ from harness.compiler.intrinsics.lanes import access
 from harness.compiler.loops import (
     ARITHMETIC,
     COMPARISON,
+    REGISTERS,
     SPACES,
     Alloc,
     Binary,
@@ -31,6 +32,7 @@ from harness.compiler.loops import (
     Select,
     Store,
     Var,
+    scratch_of,
     walk_expr,
 )
 from harness.compiler.simplify import Range, assume, interval, loop_range
@@ -69,7 +71,7 @@ class _Verifier:
             raise CompilerBug(f"{text}: {node}", where=f"{self.program.name} after {self.stage}")
 
     def check(self) -> None:
-        names = [b.name for b in self.program.buffers]
+        names = [b.name for b in (*self.program.buffers, *scratch_of(self.program))]
         self.rule(len(set(names)) == len(names), "two buffers of one name", names)
         self.rule(bool(_IDENTIFIER.match(self.program.name)), "not a C identifier", self.program.name)
         for buffer in self.program.buffers:
@@ -98,7 +100,9 @@ class _Verifier:
                 self.block(s.orelse, scope)
             elif isinstance(s, Alloc):
                 self.buffer(s.buffer)
-                self.rule(s.buffer.space == "register", "an Alloc of something else than a register", s)
+                plain = s.buffer.shape != () and isinstance(s.buffer.dtype, DType)
+                self.rule(s.buffer.space != "scratch" or plain, "scratch memory that is no array of elements", s)
+                self.rule(s.buffer.space in REGISTERS, "an Alloc of something else than a register", s)
                 self.name(s.buffer.name, scope)
                 scope = replace(scope, registers=scope.registers | {s.buffer})
             elif isinstance(s, Let):
@@ -140,8 +144,8 @@ class _Verifier:
         self.block(s.body, inside)
 
     def store(self, s: Store, scope: Scope) -> None:
-        self.rule(s.buffer.space in ("output", "register"), "a store into read-only memory", s)
-        known = s.buffer in (scope.registers if s.buffer.space == "register" else self.buffers)
+        self.rule(s.buffer.space in REGISTERS | {"output"}, "a store into read-only memory", s)
+        known = s.buffer in (scope.registers if s.buffer.space in REGISTERS else self.buffers)
         self.rule(known, "a store into a buffer that is not in scope", s)
         if isinstance(s.value.dtype, Vec) and s.value.dtype != s.buffer.dtype:
             self.lanes(s.buffer, s.index, s.value.dtype, s.active, scope)
@@ -153,7 +157,9 @@ class _Verifier:
     def lanes(self, buffer: Buffer, index: tuple[Expr, ...], lanes: Vec, active: Expr | None, scope: Scope) -> None:
         """A vector in memory: one that an instruction of the target moves, and that can fit into the last dimension."""
         self.rule(bool(buffer.shape) and isinstance(buffer.dtype, DType), "a vector access of a scalar", buffer.name)
-        self.rule(active is None or buffer.space != "register", "a part of a vector of a register array", buffer.name)
+        self.rule(
+            active is None or buffer.space not in REGISTERS, "a part of a vector of a register array", buffer.name
+        )
         how = access(buffer.element, lanes, predicated=active is not None, store=buffer.space == "output")
         self.rule(how is not None and how.needs <= self.features, "no instruction of the target moves it", lanes)
         if active is not None:
@@ -179,7 +185,7 @@ class _Verifier:
             if isinstance(n, Var):
                 self.rule(scope.names.get(n.name) == n.dtype, "a name that is not in scope", n)
             elif isinstance(n, Load):
-                known = n.buffer in (scope.registers if n.buffer.space == "register" else self.buffers)
+                known = n.buffer in (scope.registers if n.buffer.space in REGISTERS else self.buffers)
                 self.rule(known, "a load from a buffer that is not in scope", n)
                 racing = n.buffer.space == "output" and scope.inside_parallel
                 self.rule(not racing, "an output read inside a parallel loop", n)
