@@ -35,10 +35,14 @@ Layers = Sequence[tuple[str, Mapping[str, Any]]]
 _TYPES = {
     "float32": tflite.TensorType.FLOAT32,
     "int8": tflite.TensorType.INT8,
+    "uint8": tflite.TensorType.UINT8,
     "int32": tflite.TensorType.INT32,
 }
 _INT8_VERSIONS = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 4, "AVERAGE_POOL_2D": 2, "MAX_POOL_2D": 2}
-_INT8_VERSIONS |= {"SOFTMAX": 2, "ADD": 2}
+_INT8_VERSIONS |= dict.fromkeys(("SOFTMAX", "ADD", "SUB", "MUL", "MINIMUM", "MAXIMUM"), 2)
+_INT8_VERSIONS |= dict.fromkeys(
+    ("RELU", "RELU6", "LEAKY_RELU", "LOGISTIC", "TANH", "QUANTIZE", "DEQUANTIZE", "MEAN"), 2
+)
 
 
 _SIGMA = 3.0  # standard deviation of what a layer accumulates, in real numbers: RELU6 then clamps at two of them
@@ -174,10 +178,74 @@ class Net(Moving):
         self, a: TensorIndex, b: TensorIndex, *, activation: str = "NONE", quant: tuple[float, int] | None = None
     ) -> TensorIndex:
         """Sum with broadcasting; a == b is legal."""
-        out = np.broadcast_shapes(self.shape(a), self.shape(b))
-        quant = quant or (1.2 * (self._quant(a)[0] + self._quant(b)[0]) / 2, self._zero_point())
-        spec = OptionsSpec("AddOptions", _activation(activation))
-        return self._operator("ADD", (a, b), out, quant, spec)
+        scale = 1.2 * (self._quant(a)[0] + self._quant(b)[0]) / 2
+        return self._binary("ADD", a, b, quant or (scale, self._zero_point()), "AddOptions", _activation(activation))
+
+    def sub(
+        self, a: TensorIndex, b: TensorIndex, *, activation: str = "NONE", quant: tuple[float, int] | None = None
+    ) -> TensorIndex:
+        """Difference with broadcasting."""
+        scale = 1.2 * (self._quant(a)[0] + self._quant(b)[0]) / 2
+        return self._binary("SUB", a, b, quant or (scale, self._zero_point()), "SubOptions", _activation(activation))
+
+    def mul(
+        self, a: TensorIndex, b: TensorIndex, *, activation: str = "NONE", quant: tuple[float, int] | None = None
+    ) -> TensorIndex:
+        """Product with broadcasting."""
+        scale = 40 * self._scale(0.5, 2) * self._quant(a)[0] * self._quant(b)[0]
+        return self._binary("MUL", a, b, quant or (scale, self._zero_point()), "MulOptions", _activation(activation))
+
+    def minimum(self, a: TensorIndex, b: TensorIndex, *, quant: tuple[float, int] | None = None) -> TensorIndex:
+        """The smaller element of each pair, with broadcasting."""
+        return self._binary("MINIMUM", a, b, quant or self._quant(a), "MaximumMinimumOptions", {})
+
+    def maximum(self, a: TensorIndex, b: TensorIndex, *, quant: tuple[float, int] | None = None) -> TensorIndex:
+        """The larger element of each pair, with broadcasting."""
+        return self._binary("MAXIMUM", a, b, quant or self._quant(a), "MaximumMinimumOptions", {})
+
+    def relu(self, x: TensorIndex, *, quant: tuple[float, int] | None = None) -> TensorIndex:
+        return self._unary("RELU", x, quant)
+
+    def relu6(self, x: TensorIndex, *, quant: tuple[float, int] | None = None) -> TensorIndex:
+        return self._unary("RELU6", x, quant)
+
+    def relu_n1_to_1(self, x: TensorIndex, *, quant: tuple[float, int] | None = None) -> TensorIndex:
+        return self._unary("RELU_N1_TO_1", x, quant)
+
+    def leaky_relu(self, x: TensorIndex, *, alpha: float = 0.2, quant: tuple[float, int] | None = None) -> TensorIndex:
+        return self._unary("LEAKY_RELU", x, quant, OptionsSpec("LeakyReluOptions", {"Alpha": alpha}))
+
+    def logistic(self, x: TensorIndex, *, quant: tuple[float, int] = (1 / 256, -128)) -> TensorIndex:
+        return self._unary("LOGISTIC", x, quant)
+
+    def tanh(self, x: TensorIndex, *, quant: tuple[float, int] = (1 / 128, 0)) -> TensorIndex:
+        return self._unary("TANH", x, quant)
+
+    def hard_swish(self, x: TensorIndex, *, quant: tuple[float, int] | None = None) -> TensorIndex:
+        return self._unary("HARD_SWISH", x, quant)
+
+    def quantize(self, x: TensorIndex, *, quant: tuple[float, int] | None = None, to: str | None = None) -> TensorIndex:
+        """To the type `to`, by default that of the net."""
+        return self._unary("QUANTIZE", x, quant, dtype=to)
+
+    def dequantize(self, x: TensorIndex) -> TensorIndex:
+        return self._unary("DEQUANTIZE", x, None, dtype="float32")
+
+    def mean(
+        self,
+        x: TensorIndex,
+        *,
+        axes: tuple[int, ...] = (1, 2),
+        keep_dims: bool = False,
+        quant: tuple[float, int] | None = None,
+    ) -> TensorIndex:
+        shape = self.shape(x)
+        averaged = {axis % len(shape) for axis in axes}
+        out = tuple(1 if i in averaged else n for i, n in enumerate(shape) if keep_dims or i not in averaged)
+        constant = self.constant(np.array(axes, np.int32), name=f"axes_{len(self.tensors)}")
+        quant = quant or (self._quant(x)[0] * self._scale(0.3, 1), self._zero_point())
+        spec = OptionsSpec("ReducerOptions", {"KeepDims": keep_dims})
+        return self._operator("MEAN", (x, constant), out, quant, spec)
 
     # --- tensors ----------------------------------------------------------------------------------------------------
 
@@ -187,10 +255,14 @@ class Net(Moving):
         self.tensors.append(spec)
         return len(self.tensors) - 1
 
-    def _variable(self, name: str, shape: tuple[int, ...], quant: tuple[float, int]) -> TensorIndex:
+    def _variable(
+        self, name: str, shape: tuple[int, ...], quant: tuple[float, int], dtype: str | None = None
+    ) -> TensorIndex:
         scale, zero_point = quant
-        spec = QuantSpec((float(np.float32(scale)),), (zero_point,)) if self.dtype == "int8" else None
-        self.tensors.append(TensorSpec(name, tuple(shape), _TYPES[self.dtype], 0, spec))
+        dtype = dtype or self.dtype
+        quantised = dtype in ("int8", "uint8")
+        spec = QuantSpec((float(np.float32(scale)),), (zero_point,)) if quantised else None
+        self.tensors.append(TensorSpec(name, tuple(shape), _TYPES[dtype], 0, spec))
         return len(self.tensors) - 1
 
     def _weights(self, x: TensorIndex, shape: tuple[int, ...], axis: int | None, products: int) -> TensorIndex:
@@ -248,15 +320,39 @@ class Net(Moving):
         options |= {"FilterHeight": window[0], "FilterWidth": window[1]}
         return self._operator(kind, (x,), out, self._quant(x), OptionsSpec("Pool2DOptions", options))
 
+    def _unary(
+        self,
+        kind: str,
+        x: TensorIndex,
+        quant: tuple[float, int] | None,
+        options: OptionsSpec | None = None,
+        dtype: str | None = None,
+    ) -> TensorIndex:
+        quant = quant or (self._quant(x)[0] * self._scale(0.6, 1.3), self._zero_point())
+        return self._operator(kind, (x,), self.shape(x), quant, options, dtype)
+
+    def _binary(
+        self,
+        kind: str,
+        a: TensorIndex,
+        b: TensorIndex,
+        quant: tuple[float, int],
+        options: str,
+        values: Mapping[str, Any],
+    ) -> TensorIndex:
+        out = np.broadcast_shapes(self.shape(a), self.shape(b))
+        return self._operator(kind, (a, b), out, quant, OptionsSpec(options, values))
+
     def _operator(
         self,
         kind: str,
         inputs: tuple[TensorIndex, ...],
         shape: tuple[int, ...],
         quant: tuple[float, int],
-        options: OptionsSpec,
+        options: OptionsSpec | None,
+        dtype: str | None = None,
     ) -> TensorIndex:
-        (output,) = self._operators(kind, inputs, [shape], quant, options)
+        (output,) = self._operators(kind, inputs, [shape], quant, options, dtype)
         return output
 
     def _operators(
@@ -266,15 +362,17 @@ class Net(Moving):
         shapes: Sequence[tuple[int, ...]],
         quant: tuple[float, int],
         options: OptionsSpec | None,
+        dtype: str | None = None,
     ) -> tuple[TensorIndex, ...]:
         """An operator with an output of each of `shapes`, all of one quantisation."""
-        version = _INT8_VERSIONS.get(kind, 1) if self.dtype == "int8" else 1
+        version = 1 if self.dtype == "float32" else _INT8_VERSIONS.get(kind, 1)
         code = OpcodeSpec(getattr(tflite.BuiltinOperator, kind), version)
         if code not in self.opcodes:
             self.opcodes.append(code)
         name = f"{kind.lower()}_{len(self.operators)}"
         outputs = tuple(
-            self._variable(f"{name}_{n}" if len(shapes) > 1 else name, shape, quant) for n, shape in enumerate(shapes)
+            self._variable(f"{name}_{n}" if len(shapes) > 1 else name, shape, quant, dtype)
+            for n, shape in enumerate(shapes)
         )
         self.operators.append(OperatorSpec(self.opcodes.index(code), inputs, outputs, options))
         return outputs

@@ -173,6 +173,22 @@ class Moving:
         spec = OptionsSpec("ResizeNearestNeighborOptions", values)
         return self._moved("RESIZE_NEAREST_NEIGHBOR", (x, self._numbers("size", out)), (n, *out, c), spec)
 
+    def shape_of(self, x: TensorIndex) -> TensorIndex:
+        """int32 (rank of x,)."""
+        outside, self.dtype = self.dtype, "int32"
+        made = self._moved("SHAPE", (x,), (len(self.shape(x)),), OptionsSpec("ShapeOptions", {"OutType": 2}))
+        self.dtype = outside
+        return made
+
+    def flatten(self, x: TensorIndex) -> TensorIndex:
+        """As Keras does it for a free batch size: reshaped to (the first extent of x, the rest)."""
+        first, *rest = self.shape(x)
+        outside, self.dtype = self.dtype, "int32"
+        batch = self.strided_slice(self.shape_of(x), (0,), (1,), (1,), shrink_mask=1)
+        target = self.pack(batch, self._numbers("rest", int(np.prod(rest))))
+        self.dtype = outside
+        return self._moved("RESHAPE", (x, target), (first, int(np.prod(rest))), OptionsSpec("ReshapeOptions", {}))
+
     def _moved(
         self, kind: str, inputs: tuple[TensorIndex, ...], shape: tuple[int, ...], options: OptionsSpec | None
     ) -> TensorIndex:

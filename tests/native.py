@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from harness.compiler.emit import _nn_math_h, _weights_c, _weights_h
-from harness.compiler.loops import Program, scratch_of
+from harness.compiler.loops import Program
 from harness.compiler.render_c import render_function
+from harness.compiler.scratch import scratch_of
 
 STRICT = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-Wconversion", "-ffp-contract=off"]
 

@@ -16,16 +16,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import PurePath
 
 from harness.board import Target
 from harness.compiler.arena import Plan
 from harness.compiler.csource import Layer, Placement
 from harness.compiler.graph import ABSENT, Graph, TensorId
-from harness.compiler.loops import Program, scratch_of
-from harness.compiler.render_asm import GUARD as RENDER_GUARD
+from harness.compiler.loops import Program
 from harness.compiler.render_asm import KernelFunction, kernels_of
 from harness.compiler.render_c import WIDTH, array, intrinsics_of, render_function, signature, wrapped
+from harness.compiler.scratch import scratch_of
 
 ARENA_ALIGN = 16  # bytes
 _SPEAKS_BOOL = re.compile(r"\b(bool|true|false)\b")  # what C11 has from <stdbool.h>
@@ -249,14 +250,11 @@ def _nn_kernels_c(kernels: Sequence[KernelFunction]) -> str:
         " * pointer, however the rest is compiled. */",
         '#include "nn_kernels.h"',
         "",
-        RENDER_GUARD,
         '#define KERNEL __attribute__((noinline, optimize("O2", "omit-frame-pointer")))',
-        *(line for kernel in kernels for line in ("", kernel.text)),
-        "",
-        "#endif",
-        "",
     ]
-    return "\n".join(lines)
+    for guard, group in groupby(sorted(kernels, key=lambda kernel: kernel.guard), lambda kernel: kernel.guard):
+        lines += ["", f"#if {guard}", *(line for kernel in group for line in ("", kernel.text)), "", "#endif"]
+    return "\n".join([*lines, ""])
 
 
 def _weights_h(programs: Sequence[Program]) -> str:

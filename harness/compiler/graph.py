@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,7 @@ class Tensor:
 
     @property
     def elements(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64))
+        return prod(self.shape)
 
     @property
     def bytes(self) -> int:
@@ -164,6 +165,11 @@ class Graph:
     def place(self, tensor: TensorId) -> tuple[TensorId, int]:
         """The tensor whose memory `tensor` lives in, and how many bytes after its start."""
         return self._places.get(tensor, (tensor, 0))
+
+    @cached_property
+    def shown(self) -> frozenset[TensorId]:
+        """Tensors that are seen by others than the operators that read them: outputs, and what views show."""
+        return frozenset({*self.outputs, *(t for view in self.views for t in (view.tensor, view.base))})
 
     @cached_property
     def _places(self) -> Mapping[TensorId, tuple[TensorId, int]]:

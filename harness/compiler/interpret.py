@@ -159,7 +159,7 @@ class _Machine:
             raise self.broken("a store into read-only memory", s)
         memory = self.memory[s.buffer]
         lanes = s.value.dtype if isinstance(s.value.dtype, Vec) else None
-        flat, live = self.place(s.buffer, s.index, lanes, s.active)
+        flat, live = self.place(s.buffer, s.index, lanes, s.active, s.apart)
         shape = self.lanes if lanes is None else (*self.lanes, lanes.lanes)
         where = np.broadcast_to(flat, shape)
         values = np.broadcast_to(value, shape)
@@ -194,7 +194,9 @@ class _Machine:
         if not isinstance(lanes, Vec):
             self.keep(register, self.register_index(s.buffer, s.index), s.buffer.dtype, value)
             return
-        for lane, index in enumerate(_following(self.register_index(s.buffer, s.index, lanes), lanes)):
+        count = self.active(lanes, s.active)
+        first = self.register_index(s.buffer, s.index, (count - 1) * s.apart + 1)
+        for lane, index in enumerate(_following(first, count, s.apart)):
             self.keep(register, index, s.buffer.dtype, value[..., lane])
 
     def keep(self, register: Register, index: tuple[int, ...], dtype: DType | Vec, value: Value) -> None:
@@ -206,9 +208,16 @@ class _Machine:
                 value = np.where(self.mask_of(dtype), value, register.values[index])
         register.values[index] = value
 
-    def register_index(self, buffer: Buffer, index: tuple[Expr, ...], lanes: Vec | None = None) -> tuple[int, ...]:
+    def active(self, lanes: Vec, active: Expr | None) -> int:
+        """How many lanes of a vector in a register array take part."""
+        count = lanes.lanes if active is None else self.eval(active)
+        if not isinstance(count, int):
+            raise self.broken("a part of a register array that differs between lanes", active)
+        return min(count, lanes.lanes)
+
+    def register_index(self, buffer: Buffer, index: tuple[Expr, ...], span: int = 1) -> tuple[int, ...]:
         values = tuple(self.eval(i) for i in index)
-        if lanes is not None and (not values or values[-1] + lanes.lanes > buffer.shape[-1]):
+        if span > 1 and (not values or values[-1] + span > buffer.shape[-1]):
             raise self.broken(f"a vector that leaves the last dimension of {buffer.name}{list(buffer.shape)}", index)
         if len(values) != len(buffer.shape) or not all(isinstance(v, int) for v in values):
             raise self.broken(f"register {buffer.name} needs an index that is the same in all lanes", index)
@@ -231,7 +240,7 @@ class _Machine:
         return flat
 
     def place(
-        self, buffer: Buffer, index: tuple[Expr, ...], lanes: Vec | None, active: Expr | None
+        self, buffer: Buffer, index: tuple[Expr, ...], lanes: Vec | None, active: Expr | None, apart: int
     ) -> tuple[Value, np.ndarray | None]:
         """The element, or of a vector every lane's, and which of them take part: None for all."""
         flat = self.flat(buffer, index)
@@ -239,13 +248,13 @@ class _Machine:
             return flat, self.mask
         count = lanes.lanes if active is None else self.eval(active)
         last = self.eval(index[-1])
-        inside = (np.asarray(last) + np.minimum(count, lanes.lanes)) <= buffer.shape[-1]
+        inside = (np.asarray(last) + (np.minimum(count, lanes.lanes) - 1) * apart) < buffer.shape[-1]
         if not np.all(inside if self.mask is None else inside | ~self.mask):
             raise self.broken(
                 f"a vector that leaves the last dimension of {buffer.name}{list(buffer.shape)}", index[-1]
             )
         each = np.arange(lanes.lanes, dtype=np.int64)
-        every = np.minimum(over_lanes(flat, lanes) + each, buffer.elements - 1)
+        every = np.minimum(over_lanes(flat, lanes) + each * apart, buffer.elements - 1)
         live = None if active is None else each < over_lanes(count, lanes)
         if self.mask is not None:
             live = self.mask[..., None] if live is None else live & self.mask[..., None]
@@ -288,16 +297,18 @@ class _Machine:
     def load(self, node: Load) -> Value:
         buffer = node.buffer
         if buffer.space in REGISTERS:
-            index = self.register_index(buffer, node.index, node.lanes)
+            count = 1 if node.lanes is None else self.active(node.lanes, node.active)
+            index = self.register_index(buffer, node.index, (count - 1) * node.apart + 1)
             register = self.registers.get(buffer)
-            wanted = [index] if node.lanes is None else _following(index, node.lanes)
+            wanted = _following(index, count, node.apart)
             if register is None or not all(one in register.values for one in wanted):
                 raise self.broken("a register read before it is written", node)
             if node.lanes is None:
                 return register.values[index]
-            return np.stack(np.broadcast_arrays(*(register.values[one] for one in wanted)), axis=-1)
+            zeros = [0] * (node.lanes.lanes - count)
+            return np.stack(np.broadcast_arrays(*(register.values[one] for one in wanted), *zeros), axis=-1)
         memory = self.memory[buffer]
-        flat, live = self.place(buffer, node.index, node.lanes, node.active)
+        flat, live = self.place(buffer, node.index, node.lanes, node.active, node.apart)
         if buffer.space == "output":
             fresh = memory.written[flat]
             if not np.all(fresh if live is None else fresh | ~live):
@@ -334,9 +345,9 @@ class _Machine:
         return value
 
 
-def _following(index: tuple[int, ...], lanes: Vec) -> list[tuple[int, ...]]:
-    """The elements of a register array that a vector at `index` covers."""
-    return [(*index[:-1], index[-1] + lane) for lane in range(lanes.lanes)]
+def _following(index: tuple[int, ...], count: int, apart: int) -> list[tuple[int, ...]]:
+    """The elements of a register array that `count` lanes from `index` on cover."""
+    return [index] if count == 1 else [(*index[:-1], index[-1] + lane * apart) for lane in range(count)]
 
 
 def over_lanes(value: Value, lanes: Vec | None) -> Value:

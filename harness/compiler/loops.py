@@ -1,22 +1,21 @@
 """The second IR: *how* a layer is computed. Loops, buffers, scalars; everything has a constant shape.
 
     Program = name, buffers: Buffer*, body: Stmt*
-    Buffer  = name, dtype, shape, space: input | output | const | register | scratch, data?, align
+    Buffer  = name, dtype, shape, space: input | output | const | register | scratch (memory it is given), data?, align
     Stmt    = For(var, start, stop, step, body, parallel, kernel)   for (var = start; var < stop; var += step)
             | If(cond, then, orelse)
-            | Alloc(buffer)                                 a register or array of them lives from here to block end;
-                                                            scratch: an array in memory that the function is given
+            | Alloc(buffer)                                 a register, or an array, lives from here to block end
             | Let(name, value)                              a scalar that never changes
-            | Store(buffer, index*, value, active?)
+            | Store(buffer, index*, value, active?, apart)
             | Note(text)                                    a comment in the C
-    Expr    = Const(value, dtype) | Var(name, dtype) | Load(buffer, index*, lanes?, active?) | Binary(op, left, right)
-            | Cast(value, dtype) | Select(cond, then, orelse) | Call(intrinsic, args*)
+    Expr    = Const(value, dtype) | Var(name, dtype) | Load(buffer, index*, lanes?, active?, apart)
+            | Binary(op, left, right) | Cast(value, dtype) | Select(cond, then, orelse) | Call(intrinsic, args*)
 
-A value has a dtype, or is a `Vec`: some lanes of one. Vectors come from `Load(…, lanes)`, which reads consecutive
-elements along the last dimension, widened to the lanes' dtype, are changed by intrinsics alone (arithmetic is for
-scalars), and go back by a `Store` of a vector. `active` counts the lanes that take part, from the first: the others
-read 0 and are not written. `kernel` > 0 marks an innermost loop to be printed as one block of assembly that takes so
-many iterations at a time.
+A value has a dtype, or is a `Vec`: some lanes of one. Vectors come from `Load(…, lanes)`, which reads elements along
+the last dimension, `apart` from each other (1: neighbours) and widened to the lanes' dtype, are changed by intrinsics
+alone (arithmetic is for scalars), and go back by a `Store` of a vector. `active` counts the lanes that take part, from
+the first: the others read 0 and are not written. `kernel` > 0 marks an innermost loop to be printed as one block of
+assembly that takes so many iterations at a time.
 
 Both sides of a `Binary` have one dtype, comparisons give BOOL, and an index is I32. Signed overflow, an index outside a
 dimension and a shift outside 0 … width-1 are illegal: the verifier proves what it can, the interpreter checks every
@@ -131,6 +130,7 @@ class Load(_Operators):
     index: tuple[Expr, ...]
     lanes: Vec | None = None
     active: Expr | None = None
+    apart: int = 1  # elements
 
     @property
     def dtype(self) -> Type:  # type: ignore[override]
@@ -218,6 +218,7 @@ class Store:
     index: tuple[Expr, ...]
     value: Expr
     active: Expr | None = None
+    apart: int = 1  # elements
 
 
 @dataclass(frozen=True)
@@ -280,8 +281,10 @@ def cast(value: Expr, dtype: DType) -> Expr:
     return value if value.dtype is dtype else Cast(value, dtype)
 
 
-def load(buffer: Buffer, *index: Operand, lanes: Vec | None = None, active: Operand | None = None) -> Load:
-    return Load(buffer, tuple(expr(i) for i in index), lanes, None if active is None else expr(active))
+def load(
+    buffer: Buffer, *index: Operand, lanes: Vec | None = None, active: Operand | None = None, apart: int = 1
+) -> Load:
+    return Load(buffer, tuple(expr(i) for i in index), lanes, None if active is None else expr(active), apart)
 
 
 def store(buffer: Buffer, *index: Operand, value: Operand) -> Store:
@@ -351,7 +354,7 @@ def rewrite_block(block: Block, rule: Callable[[Expr], Expr]) -> Block:
             return Let(s.name, one(s.value))
         if isinstance(s, Store):
             active = None if s.active is None else one(s.active)
-            return Store(s.buffer, tuple(one(i) for i in s.index), one(s.value), active)
+            return replace(s, index=tuple(one(i) for i in s.index), value=one(s.value), active=active)
         return s
 
     return tuple(stmt(s) for s in block)
@@ -375,12 +378,6 @@ def walk(block: Block) -> Iterator[Stmt]:
         elif isinstance(s, If):
             yield from walk(s.then)
             yield from walk(s.orelse)
-
-
-def scratch_of(program: Program) -> tuple[Buffer, ...]:
-    """The scratch memory of a program, in the order in which its function takes it."""
-    found = (s.buffer for s in walk(program.body) if isinstance(s, Alloc) and s.buffer.space == "scratch")
-    return tuple(dict.fromkeys(found))
 
 
 def expressions(s: Stmt) -> tuple[Expr, ...]:

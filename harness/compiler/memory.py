@@ -15,8 +15,9 @@ from harness.compiler.arena import Needs, Plan, Room
 from harness.compiler.backwards import backwards
 from harness.compiler.csource import Layer
 from harness.compiler.graph import Graph, Op, TensorId
-from harness.compiler.loops import Program, scratch_of
+from harness.compiler.loops import Program
 from harness.compiler.overlap import Gap, gaps
+from harness.compiler.scratch import scratch_of
 from harness.errors import CompilerBug
 
 FEW = 50  # orders that are tried while only some layers share memory

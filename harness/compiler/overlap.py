@@ -217,7 +217,7 @@ class _Analysis:
                 self.names[s.name] = s.value
             elif isinstance(s, Store) and s.buffer.space == "output":
                 lanes = s.value.dtype if isinstance(s.value.dtype, Vec) else None
-                events = events.then(_Events(writes={s.buffer: self.span(s.buffer, s.index, lanes)}))
+                events = events.then(_Events(writes={s.buffer: self.span(s, lanes)}))
             elif isinstance(s, If):
                 low, high = self.range(s.cond)
                 then, orelse = self.block(s.then).where(high != 0), self.block(s.orelse).where(low == 0)
@@ -255,16 +255,17 @@ class _Analysis:
     def reads(self, loads: tuple[Load, ...]) -> _Events:
         found: dict[Buffer, Range] = {}
         for n in loads:
-            found = _hulls(found, {n.buffer: self.span(n.buffer, n.index, n.lanes)})
+            found = _hulls(found, {n.buffer: self.span(n, n.lanes)})
         return _Events(reads=found)
 
-    def span(self, buffer: Buffer, index: tuple[Expr, ...], lanes: Vec | None) -> Range:
+    def span(self, node: Load | Store, lanes: Vec | None) -> Range:
         """First and last byte of an access: every index inside its dimension."""
+        buffer, index = node.buffer, node.index
         low, high, empty = 0, 0, False
-        for axis, (node, size) in enumerate(zip(index, buffer.shape, strict=True)):
-            a, b = self.range(node)
+        for axis, (position, size) in enumerate(zip(index, buffer.shape, strict=True)):
+            a, b = self.range(position)
             if lanes is not None and axis == len(index) - 1:
-                b = b + (lanes.lanes - 1)
+                b = b + (lanes.lanes - 1) * node.apart
             a, b = np.maximum(a, 0), np.minimum(b, size - 1)
             empty = empty | (a > b)
             low, high = low * size + a, high * size + b

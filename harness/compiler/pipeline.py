@@ -17,9 +17,10 @@ from harness.compiler.groups import Groups
 from harness.compiler.interpret import run
 from harness.compiler.loops import Expr, Load, Program, rewrite_block
 from harness.compiler.memory import planned
-from harness.compiler.ops import OPERATORS
+from harness.compiler.ops import operator as operator_of
 from harness.compiler.passes.base import Pass
 from harness.compiler.passes.common_subexpressions import CommonSubexpressions
+from harness.compiler.passes.compose_tables import ComposeTables
 from harness.compiler.passes.drop_channels import DropChannels
 from harness.compiler.passes.drop_dead_ops import DropDeadOps
 from harness.compiler.passes.fold_concatenations import FoldConcatenations
@@ -27,6 +28,7 @@ from harness.compiler.passes.fold_constants import FoldConstants
 from harness.compiler.passes.fold_pads import FoldPads
 from harness.compiler.passes.fold_transposes import FoldTransposes
 from harness.compiler.passes.fold_views import FoldViews
+from harness.compiler.passes.merge_activations import MergeActivations
 from harness.compiler.passes.order_operators import OrderOperators
 from harness.compiler.proofs import ProofStore
 from harness.compiler.schedules import PLAIN
@@ -37,9 +39,12 @@ from harness.errors import BadInput, CompilerBug, ModelError
 PASSES: tuple[Pass, ...] = (
     DropDeadOps(),  # first: what nobody needs is no work for anybody
     FoldConstants(),  # then what is known needs neither code nor a place in the arena
-    CommonSubexpressions(),  # after constants, which may turn out equal; before channels, whose readers it may join
     FoldTransposes(),  # before views: what two of them leave may be one
     FoldPads(),  # before channels are dropped: a convolution behind a PAD is not a link of a chain
+    # After constants, which may turn out equal, and after what folds only where one operator reads; before channels.
+    CommonSubexpressions(),
+    MergeActivations(),  # before channels are looked at: what is clamped to one value is a constant
+    ComposeTables(),  # after it: a clamp that is part of a convolution costs less than one that is part of a table
     DropChannels(),  # before views: a channel is a place in the last dimension, which a view may split
     FoldViews(),  # then what is left of reshapes is about activations only, and no work for anybody after it
     FoldConcatenations(),  # after views: a piece may be a view of what has to lie in the whole
@@ -145,7 +150,7 @@ def run_passes(graph: Graph, disabled: frozenset[str] = frozenset()) -> Graph:
 def lower_layer(groups: Groups, op: Op, index: int, target: Target) -> LoweredLayer:
     """One operator of the graph that the passes left as plain loops, with the ways to make them fast on `target`."""
     graph = groups.graph
-    operator = OPERATORS[op.kind]
+    operator = operator_of(graph, op)
     if operator.lower is None:
         raise ModelError(f"{op.kind} has no C", where=f"operator {op.sources}")
     name = f"{operator.c_name}_{index}"
@@ -227,9 +232,14 @@ def random_inputs(program: Program, seed: int = CHECK_SEED) -> dict[str, np.ndar
     }
 
 
-def programs_of(graph: Graph, target: Target, disabled: frozenset[str] = frozenset()) -> Sequence[CompiledLayer]:
+def programs_of(
+    graph: Graph,
+    target: Target,
+    disabled: frozenset[str] = frozenset(),
+    objective: Objective = Objective.BALANCED,
+) -> Sequence[CompiledLayer]:
     """The compiled layers by themselves, for tests and for looking at the loops."""
     groups = Groups(graph, run_passes(graph, disabled))
     lowered = [lower_layer(groups, op, index, target) for index, op in enumerate(groups.graph.ops)]
-    chosen = choose([Choice(one.candidates, 0) for one in lowered], Objective.BALANCED)
+    chosen = choose([Choice(one.candidates, 0) for one in lowered], objective)
     return [schedule_layer(one, best.schedule, target) for one, best in zip(lowered, chosen, strict=True)]

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from harness.compiler import render_asm
+from harness.compiler.accesses import access_of
 from harness.compiler.intrinsics.base import Intrinsic
-from harness.compiler.intrinsics.lanes import Access, access
+from harness.compiler.intrinsics.lanes import Access
 from harness.compiler.loops import (
     COMPARISON,
     Alloc,
@@ -34,10 +35,10 @@ from harness.compiler.loops import (
     Store,
     Var,
     expressions,
-    scratch_of,
     walk,
     walk_expr,
 )
+from harness.compiler.scratch import scratch_of
 from harness.compiler.simplify import simplify
 from harness.dtypes import DType, Vec
 from harness.errors import CompilerBug
@@ -85,25 +86,23 @@ def intrinsics_of(program: Program) -> tuple[Intrinsic | Access, ...]:
 
     for s in walk(program.body):
         if isinstance(s, Store) and isinstance(s.value.dtype, Vec) and s.value.dtype != s.buffer.dtype:
-            found.setdefault(access_of(s))
+            found.setdefault(moving(s))
         for e in expressions(s):
             for node in walk_expr(e):
                 if isinstance(node, Call):
                     add(node.intrinsic)
                 elif isinstance(node, Load) and node.lanes is not None:
-                    found.setdefault(access_of(node))
+                    found.setdefault(moving(node))
                 elif isinstance(node, Binary) and node.op in ("min", "max"):
                     add(minmax(node))
     return tuple(found)
 
 
-def access_of(node: Load | Store) -> Access:
+def moving(node: Load | Store) -> Access:
     """What moves the vector that `node` reads or writes. Raises CompilerBug where there is no such instruction."""
-    lanes = node.lanes if isinstance(node, Load) else node.value.dtype
-    assert isinstance(lanes, Vec)
-    found = access(node.buffer.element, lanes, predicated=node.active is not None, store=isinstance(node, Store))
+    found = access_of(node)
     if found is None:
-        raise CompilerBug(f"no instruction moves {lanes.value} between a register and {node.buffer.element.value}")
+        raise CompilerBug(f"no instruction moves a vector between a register and {node.buffer.element.value}")
     return found
 
 
@@ -192,8 +191,7 @@ class _Printer:
         place = self.place(s.buffer, s.index)
         value = s.value
         if isinstance(value.dtype, Vec) and value.dtype != s.buffer.dtype:
-            count = "" if s.active is None else f"{self.expr(s.active)}, "
-            return f"{access_of(s).name}({count}&{place}, {self.expr(value)});"
+            return f"{moving(s).name}({self.counts(s)}&{place}, {self.expr(value)});"
         if declare:
             return f"{s.buffer.dtype.c} {place} = {self.expr(value)};"
         if (
@@ -204,6 +202,11 @@ class _Printer:
         ):
             return f"{place} {_SYMBOL[value.op]}= {self.expr(value.right)};"
         return f"{place} = {self.expr(value)};"
+
+    def counts(self, node: Load | Store) -> str:
+        """The arguments of a vector access in front of the address."""
+        active = "" if node.active is None else f"{self.expr(node.active)}, "
+        return active if node.apart == 1 else f"{active}{node.apart}, "
 
     def place(self, buffer: Buffer, index: tuple[Expr, ...]) -> str:
         if not buffer.shape:
@@ -225,8 +228,7 @@ class _Printer:
         if isinstance(node, Var):
             return node.name, _ATOM
         if isinstance(node, Load) and node.lanes is not None:
-            count = "" if node.active is None else f"{self.expr(node.active)}, "
-            return f"{access_of(node).name}({count}&{self.place(node.buffer, node.index)})", _ATOM
+            return f"{moving(node).name}({self.counts(node)}&{self.place(node.buffer, node.index)})", _ATOM
         if isinstance(node, Load):
             return self.place(node.buffer, node.index), _ATOM
         if isinstance(node, Cast):

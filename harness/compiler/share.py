@@ -118,7 +118,7 @@ def _replace(s: Stmt, old: Expr, new: Var) -> Stmt:
         return Let(s.name, top_down(s.value))
     if isinstance(s, Store):
         active = None if s.active is None else top_down(s.active)
-        return Store(s.buffer, tuple(top_down(i) for i in s.index), top_down(s.value), active)
+        return replace(s, index=tuple(top_down(i) for i in s.index), value=top_down(s.value), active=active)
     return s
 
 

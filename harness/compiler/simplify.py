@@ -253,7 +253,7 @@ def simplify_block(block: Block, ranges: Ranges | None = None) -> Block:
         elif isinstance(s, Store):
             active = None if s.active is None else simplify(s.active, known)
             index = tuple(simplify(i, known) for i in s.index)
-            result.append(Store(s.buffer, index, simplify(s.value, known), active))
+            result.append(replace(s, index=index, value=simplify(s.value, known), active=active))
         else:
             result.append(s)
     return tuple(result)

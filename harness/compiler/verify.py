@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from harness.compiler.intrinsics.lanes import access
+from harness.compiler.accesses import access_of
+from harness.compiler.intrinsics.lanes import reach
 from harness.compiler.loops import (
     ARITHMETIC,
     COMPARISON,
@@ -32,9 +33,9 @@ from harness.compiler.loops import (
     Select,
     Store,
     Var,
-    scratch_of,
     walk_expr,
 )
+from harness.compiler.scratch import scratch_of
 from harness.compiler.simplify import Range, assume, interval, loop_range
 from harness.dtypes import DType, Type, Vec
 from harness.errors import CompilerBug
@@ -148,26 +149,27 @@ class _Verifier:
         known = s.buffer in (scope.registers if s.buffer.space in REGISTERS else self.buffers)
         self.rule(known, "a store into a buffer that is not in scope", s)
         if isinstance(s.value.dtype, Vec) and s.value.dtype != s.buffer.dtype:
-            self.lanes(s.buffer, s.index, s.value.dtype, s.active, scope)
+            self.lanes(s, s.value.dtype, scope)
         else:
             self.rule(s.value.dtype == s.buffer.dtype and s.active is None, "a store of another dtype", s)
+            self.rule(s.apart == 1, "lanes apart without lanes", s)
         self.index(s.buffer, s.index, scope)
         self.expr(s.value, scope)
 
-    def lanes(self, buffer: Buffer, index: tuple[Expr, ...], lanes: Vec, active: Expr | None, scope: Scope) -> None:
+    def lanes(self, node: Load | Store, lanes: Vec, scope: Scope) -> None:
         """A vector in memory: one that an instruction of the target moves, and that can fit into the last dimension."""
+        buffer, index, active = node.buffer, node.index, node.active
         self.rule(bool(buffer.shape) and isinstance(buffer.dtype, DType), "a vector access of a scalar", buffer.name)
-        self.rule(
-            active is None or buffer.space not in REGISTERS, "a part of a vector of a register array", buffer.name
-        )
-        how = access(buffer.element, lanes, predicated=active is not None, store=buffer.space == "output")
+        how = access_of(node)
+        self.rule(0 < node.apart <= reach(lanes), "lanes too far apart", node.apart)
         self.rule(how is not None and how.needs <= self.features, "no instruction of the target moves it", lanes)
         if active is not None:
             self.expr(active, scope)
             self.rule(active.dtype is DType.I32, "a count of lanes that is not int32", active)
         elif scope.reached:
             low, _ = interval(index[-1], scope.ranges)
-            self.rule(low + lanes.lanes <= buffer.shape[-1], f"a vector that never fits into {buffer.name}", index[-1])
+            last = low + (lanes.lanes - 1) * node.apart
+            self.rule(last < buffer.shape[-1], f"a vector that never fits into {buffer.name}", index[-1])
 
     def index(self, buffer: Buffer, index: tuple[Expr, ...], scope: Scope) -> None:
         self.rule(len(index) == len(buffer.shape), f"{len(index)} indices for {list(buffer.shape)}", buffer.name)
@@ -190,9 +192,11 @@ class _Verifier:
                 racing = n.buffer.space == "output" and scope.inside_parallel
                 self.rule(not racing, "an output read inside a parallel loop", n)
                 self.index(n.buffer, n.index, scope)
-                self.rule(n.lanes is not None or n.active is None, "a count of lanes without lanes", n)
+                self.rule(
+                    n.lanes is not None or (n.active is None and n.apart == 1), "a count of lanes without lanes", n
+                )
                 if n.lanes is not None:
-                    self.lanes(n.buffer, n.index, n.lanes, n.active, scope)
+                    self.lanes(n, n.lanes, scope)
             elif isinstance(n, Binary):
                 self.rule(n.op in ARITHMETIC or n.op in COMPARISON, "no such operation", n.op)
                 self.rule(not isinstance(n.left.dtype, Vec), "arithmetic on vectors", n)

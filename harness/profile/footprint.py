@@ -50,6 +50,31 @@ def footprints(firmware: Firmware) -> tuple[Footprint, ...]:
     )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class ModelCode:
+    """Code that an application links for the model, in bytes: without constants, RPC server and fault entry."""
+
+    own: int  # of the generated files, shared kernels included; not of the table that runs layers one at a time
+    library: int  # of the C library and libgcc, of which the firmware stub calls some, too
+
+
+def model_code(firmware: Firmware) -> ModelCode:
+    """Of the board `host` nothing is known: 0."""
+    if firmware.board.cpu.core == "host":
+        return ModelCode(0, 0)
+    generated = {
+        str(PurePosixPath("objects", name).with_suffix(".o"))
+        for name in firmware.source.files
+        if name.endswith(".c") and name != "model_layers.c"
+    }
+    own = library = 0
+    for piece in placed(firmware.build_dir / MAP):
+        if _is(piece.section, _CODE):
+            own += piece.bytes if piece.file in generated else 0
+            library += piece.bytes if ".a(" in piece.file else 0
+    return ModelCode(own, library)
+
+
 def arena_bytes(source: CSource, layer: Layer) -> int:
     """Bytes of the arena that a layer's tensors take together; those that share a place count once."""
     taken = sorted(

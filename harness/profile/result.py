@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.compiler.csource import Layer
 from harness.firmware import Firmware
-from harness.profile.footprint import Footprint
+from harness.profile.footprint import Footprint, ModelCode
 from harness.profile.measurement import Figures, Function, Measurement
 from harness.profile.timing import Timing
 
@@ -27,6 +27,7 @@ class Profile:
     inputs: Mapping[str, Any]  # where they came from
     measurement: Measurement
     footprints: tuple[Footprint, ...]
+    code: ModelCode
     timing: Timing | None  # the table the estimate comes from; None: there is none
 
     @property
@@ -66,13 +67,17 @@ class Profile:
         }
 
     def memory(self) -> dict[str, int | None]:
-        """Bytes of the whole firmware. `stack_used_bytes` was seen to be written, the stub's part included."""
+        """Bytes of the whole firmware. Model code and libraries are the parts of `flash_code_bytes` that an application
+        links as well; `stack_used_bytes` was seen to be written, the stub's part included.
+        """
         source, firmware = self.firmware.source, self.firmware
         return {
             "arena_bytes": source.arena_bytes,
             "arena_lower_bound": source.arena_lower_bound,
             "flash_bytes": firmware.flash_bytes,
             "flash_code_bytes": firmware.flash_code_bytes,
+            "flash_model_code_bytes": self.code.own,
+            "flash_library_bytes": self.code.library,
             "ram_bytes": firmware.ram_bytes,
             "stack_bytes": firmware.stack_bytes,
             "stack_reserved_bytes": firmware.reserved_stack_bytes,

@@ -19,7 +19,7 @@ from harness.debug.stops import explain_stop
 from harness.errors import BadInput, HarnessError, system_refusals
 from harness.oracle import draw_inputs, load_inputs
 from harness.profile.cycle_counter import CycleCounter
-from harness.profile.footprint import footprints
+from harness.profile.footprint import footprints, model_code
 from harness.profile.measurement import Counter
 from harness.profile.result import Profile
 from harness.profile.tcg_counter import TcgCounter
@@ -95,6 +95,7 @@ def profile(
         inputs=origin,
         measurement=measurement,
         footprints=footprints(firmware),
+        code=model_code(firmware),
         timing=timing_for(where, timing) if isinstance(counter, TcgCounter) else None,
     )
 

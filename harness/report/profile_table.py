@@ -74,13 +74,15 @@ def summary(profile: Profile) -> list[str]:
             f"estimated cycles: {total.estimate.middle:,}{span}; no measurement, but the published timing table of "
             f"{profile.timing.title}"
         )
+    own, library = _number(memory["flash_model_code_bytes"]), _number(memory["flash_library_bytes"])
+    lines.append(
+        f"flash {_number(memory['flash_bytes'])} B · without weights {_number(memory['flash_code_bytes'])} B, of it "
+        f"{own} the model's code, {library} libraries"
+    )
     stack = f"stack {_number(memory['stack_bytes'])} B at most"
     if memory["stack_used_bytes"] is not None:
         stack += f", {memory['stack_used_bytes']:,} of {_number(memory['stack_reserved_bytes'])} reserved were written"
-    lines.append(
-        f"arena {_number(memory['arena_bytes'])} B · flash {_number(memory['flash_bytes'])} B "
-        f"({_number(memory['flash_code_bytes'])} without weights) · RAM {_number(memory['ram_bytes'])} B · {stack}"
-    )
+    lines.append(f"arena {_number(memory['arena_bytes'])} B · RAM {_number(memory['ram_bytes'])} B · {stack}")
     return lines
 
 

@@ -34,6 +34,19 @@ def pad_that_is_read_otherwise() -> Net:
     return net
 
 
+def the_same_twice() -> Net:
+    """Equal PADs and equal TRANSPOSEs, which are computed once, before different readers."""
+    net = Net(17)
+    x = net.input((1, 6, 5, 4))
+    net.conv2d(net.pad(x, ROWS), (3, 3), 2, padding="VALID")
+    net.conv2d(net.pad(x, ROWS), (2, 3), 3, padding="VALID")
+    net.softmax(net.transpose(net.transpose(x, (0, 3, 1, 2)), (0, 2, 3, 1)))
+    net.softmax(net.transpose(net.transpose(x, (0, 3, 1, 2)), (0, 3, 1, 2)))
+    rows = [net.slice(x, (0, 1, 0, 0), (1, 2, 5, 4)) for _ in range(2)]
+    net.softmax(net.concatenation(*rows, axis=1))
+    return net
+
+
 def nothing_but_padding() -> Net:
     """The first rows of the result see only the padding."""
     net = Net(3)
@@ -51,6 +64,13 @@ def turned_twice() -> Net:
     net.softmax(other)
     through = net.transpose(net.reshape(net.transpose(x, (0, 3, 1, 2)), (4, 24)), (1, 0))
     net.softmax(net.squeeze(net.expand_dims(through, 0), (0,)))
+    return net
+
+
+def turned_about() -> Net:
+    """Together an order that is not its own inverse."""
+    net = Net(16)
+    net.softmax(net.transpose(net.transpose(net.input((2, 3, 4, 5)), (1, 0, 2, 3)), (0, 3, 1, 2)))
     return net
 
 
@@ -119,6 +139,27 @@ def pieces_that_need_care() -> Net:
     return net
 
 
+def parts_as_pieces() -> Net:
+    """Halves of one tensor, which are views of it, each in a whole of its own."""
+    net = Net(14)
+    x = net.input((1, 12))
+    first, second = net.split(net.fully_connected(x, 8, quant=Q), 1, 2)
+    net.softmax(net.concatenation(net.fully_connected(x, 5, quant=Q), first, axis=1))
+    net.softmax(net.concatenation(second, net.fully_connected(x, 3, quant=Q), axis=1))
+    net.add(first, second)
+    return net
+
+
+def pieces_far_apart() -> Net:
+    """A small piece early, a large one late, and what needs most memory between them."""
+    net = Net(15)
+    x = net.input((1, 4))
+    small = net.fully_connected(x, 2, quant=Q)
+    y = net.fully_connected(net.fully_connected(x, 60), 60)
+    net.concatenation(small, net.fully_connected(y, 40, quant=Q), axis=1)
+    return net
+
+
 def outputs_in_a_whole() -> Net:
     net = Net(10)
     x = net.input((1, 12))
@@ -165,14 +206,18 @@ NETS = {
     for net in (
         padded_convolutions,
         pad_that_is_read_otherwise,
+        the_same_twice,
         nothing_but_padding,
         turned_twice,
+        turned_about,
         turned_and_read_between,
         pieces_of_rows,
         pieces_of_channels,
         wholes_of_wholes,
         pieces_that_need_care,
         outputs_in_a_whole,
+        parts_as_pieces,
+        pieces_far_apart,
         parts_of_the_input,
         nothing_but_moves,
         large_constant,

@@ -27,7 +27,8 @@ from tests.native import run_native
 M0 = core_target("cortex-m0")
 M3 = core_target("cortex-m3")
 M4 = core_target("cortex-m4")
-cores = st.sampled_from([M0, M3, M4])
+M55 = core_target("cortex-m55")
+cores = st.sampled_from([M0, M3, M4, M55])
 
 
 def arithmetic(channels: int, seed: int, dtype: DType = DType.I8) -> Arithmetic:
@@ -100,10 +101,10 @@ def finished(acc: np.ndarray, a: Arithmetic) -> np.ndarray:
     return out
 
 
-def check(plain: Program, scheduled: Program) -> np.ndarray:
+def check(plain: Program, scheduled: Program, core: Target) -> np.ndarray:
     """Verifies both, runs both, holds them equal; gives the output."""
     verify(plain, "lowering")
-    verify(scheduled, "scheduling", M4.instructions)
+    verify(scheduled, "scheduling", core.instructions)
     inputs = random_inputs(plain, 7)
     want, got = run(schedules.tidy(plain), inputs)["output"], run(scheduled, inputs)["output"]
     assert np.array_equal(want.reshape(-1), got.reshape(-1))
@@ -126,7 +127,7 @@ def test_convolution(
     a = arithmetic(channels, seed)
     w = weights((channels, rows.kernel, columns.kernel, depth), seed)
     plain = convolution("conv2d_0", a, batch, rows, columns, w)
-    got = check(plain, scheduled(plain, core, schedules.CONTRACTION, seed))
+    got = check(plain, scheduled(plain, core, schedules.CONTRACTION, seed), core)
     x = random_inputs(plain, 7)["input"].reshape(batch, rows.size, columns.size, depth)
     want = finished(accumulators(plain, x.astype(np.int64) - a.input_zero_point, w, rows, columns, None), a)
     assert np.array_equal(got.reshape(want.shape), want)
@@ -138,7 +139,7 @@ def test_depthwise(rows: Window, columns: Window, depth: int, each: int, batch: 
     a = arithmetic(depth * each, seed)
     w = weights((rows.kernel, columns.kernel, depth * each), seed)
     plain = depthwise("depthwise_conv2d_0", a, batch, rows, columns, w, depth)
-    got = check(plain, scheduled(plain, core, schedules.DEPTHWISE, seed))
+    got = check(plain, scheduled(plain, core, schedules.DEPTHWISE, seed), core)
     x = random_inputs(plain, 7)["input"].reshape(batch, rows.size, columns.size, depth)
     want = finished(accumulators(plain, x.astype(np.int64) - a.input_zero_point, w, rows, columns, each), a)
     assert np.array_equal(got.reshape(want.shape), want)
@@ -147,8 +148,8 @@ def test_depthwise(rows: Window, columns: Window, depth: int, each: int, batch: 
 @settings(max_examples=30, deadline=None)
 @given(
     st.integers(1, 5),
-    st.integers(1, 30),
-    st.integers(1, 9),
+    st.integers(1, 70),
+    st.integers(1, 18),
     st.integers(0, 999),
     st.sampled_from([DType.I8, DType.F32]),
     cores,
@@ -156,7 +157,7 @@ def test_depthwise(rows: Window, columns: Window, depth: int, each: int, batch: 
 def test_matmul(rows: int, depth: int, channels: int, seed: int, dtype: DType, core: Target) -> None:
     a = arithmetic(channels, seed, dtype)
     plain = matmul("fully_connected_0", a, rows, weights((channels, depth), seed, dtype))
-    check(plain, scheduled(plain, core, schedules.CONTRACTION, seed))
+    check(plain, scheduled(plain, core, schedules.CONTRACTION, seed), core)
 
 
 SHAPES = {
@@ -239,6 +240,6 @@ def test_channels_of_one_multiplier_keep_their_own_shifts() -> None:
     shifts = np.array([-8, -9, -7], np.int32)
     a = Arithmetic(DType.I8, np.zeros(3, np.int32), -128, 127, multipliers=np.full(3, 3 << 29, np.int32), shifts=shifts)
     plain = matmul("l_0", a, 2, w)
-    got = check(plain, scheduled(plain, M3, schedules.CONTRACTION))
+    got = check(plain, scheduled(plain, M3, schedules.CONTRACTION), M3)
     x = random_inputs(plain, 7)["input"].astype(np.int64)
     assert np.array_equal(got, finished((x @ w.T.astype(np.int64)).reshape(1, 1, 2, 3), a).reshape(2, 3))

@@ -125,7 +125,9 @@ def test_a_layer_says_what_it_reads_and_writes() -> None:
 
 
 def test_scratch_memory_is_a_parameter_and_a_part_of_the_arena() -> None:
-    source = compile_graph(parse_model(every_operator().build(), "net.tflite"), Target("cortex-m3", frozenset()))
+    net = Net(3)
+    net.conv2d(net.input((1, 6, 6, 16)), (3, 3), 4)
+    source = compile_graph(parse_model(net.build(), "net.tflite"), Target("cortex-m3", frozenset()))
     layers = json.loads(source.files["metadata.json"])["layers"]
     (layer,) = [layer for layer in source.layers if layer.scratch]
     (place,) = layer.scratch

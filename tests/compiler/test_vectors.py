@@ -12,7 +12,23 @@ from hypothesis import strategies as st
 from harness.compiler.interpret import run
 from harness.compiler.intrinsics.base import Intrinsic
 from harness.compiler.intrinsics.lanes import I8X4, I8X16, I16X8, I32X4
-from harness.compiler.loops import Alloc, Block, Buffer, Call, Const, For, If, Let, Program, Store, Var, load, store
+from harness.compiler.loops import (
+    Alloc,
+    Block,
+    Buffer,
+    Call,
+    Const,
+    For,
+    If,
+    Let,
+    Load,
+    Program,
+    Store,
+    Var,
+    load,
+    minimum,
+    store,
+)
 from harness.compiler.render_c import render_function
 from harness.compiler.schedule import copy
 from harness.compiler.share import share_loads
@@ -89,6 +105,51 @@ def test_a_vector_moves_its_elements(lanes: Vec, features: frozenset[str]) -> No
     assert np.array_equal(run(program, {"input": x})["output"], x)
     assert "nn_load_" in render_function(program)
     assert "nn_store_" in render_function(program)
+
+
+@given(st.integers(1, 4), st.integers(8, 20), st.integers(2, 5), st.integers(0, 2**32 - 1))
+def test_lanes_apart_turn_columns_into_rows(rows: int, width: int, apart: int, seed: int) -> None:
+    """output[p, c * width + i] = input[p, i * apart + c], eight at a time, the last eight reaching back."""
+    x, y = memory("input", DType.I8, rows, width * apart), memory("output", DType.I8, rows, width * apart)
+    held = Buffer("held", DType.I8, (width * apart,), "register")
+    c, at = Var("c"), minimum(K, width - 8)
+    spread = Store(held, (at * apart + c,), load(x, P, at * apart + c, lanes=I16X8, apart=apart), apart=apart)
+    read = Load(held, (at * apart + c,), I16X8, apart=apart)
+    fill = over("c", apart, over("k", width, spread, parallel=False, step=8), parallel=False)
+    empty = over("c", apart, over("k", width, Store(y, (P, c * width + at), read), parallel=False, step=8))
+    program = verify(
+        Program("p", (x, y), (over("p", rows, Alloc(held), fill, replace(empty, parallel=False)),)), "test", MVE
+    )
+    data = np.random.default_rng(seed).integers(-128, 128, (rows, width * apart)).astype(np.int8)
+    want = data.reshape(rows, width, apart).transpose(0, 2, 1).reshape(rows, -1)
+    assert np.array_equal(run(program, {"input": data})["output"], want)
+
+
+def test_lanes_apart_stay_inside_the_last_dimension_and_within_their_offsets() -> None:
+    x, y = memory("input", DType.I8, 16), memory("output", DType.I8, 16)
+    beyond = Store(y, (Const(0),), load(x, 2, lanes=I16X8, apart=2))  # the last lane is element 16 of 16
+    assert "never fits" in refused(Program("p", (x, y), (beyond,)))
+    later = over("k", 2, Store(y, (Const(0),), load(x, K + 1, lanes=I16X8, apart=2)))
+    assert "leaves the last dimension" in refused(Program("p", (x, y), (later,)))
+    far = Buffer("input", DType.I8, (80_000,), "input")
+    assert "too far apart" in refused(
+        Program("p", (far, y), (Store(y, (Const(0),), load(far, 0, lanes=I16X8, apart=9363)),))
+    )
+
+
+def test_a_part_of_a_register_array_is_written_and_read() -> None:
+    """Three of four elements go in; what is read beyond them is 0."""
+    x, y = memory("input", DType.I8, 2, 3), memory("output", DType.I32, 2, 4)
+    held = Buffer("held", DType.I8, (3,), "register")
+    three = load(x, P, 0, lanes=I32X4, active=3)
+    body = (
+        Alloc(held),
+        Store(held, (Const(0),), three, Const(3)),
+        Store(y, (P, Const(0)), load(held, 0, lanes=I32X4, active=3)),
+    )
+    program = verify(Program("p", (x, y), (over("p", 2, *body),)), "test", MVE)
+    data = np.arange(1, 7, dtype=np.int8).reshape(2, 3)
+    assert run(program, {"input": data})["output"].tolist() == [[1, 2, 3, 0], [4, 5, 6, 0]]
 
 
 def refused(program: Program, features: frozenset[str] = MVE, data: np.ndarray | None = None) -> str:

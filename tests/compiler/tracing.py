@@ -64,7 +64,7 @@ class Tracer(_Machine):
     def touched(self, node: Load | Store) -> tuple[int, int]:
         lanes = node.lanes if isinstance(node, Load) else node.value.dtype
         vector = lanes if isinstance(lanes, Vec) and lanes != node.buffer.dtype else None
-        flat, live = self.place(node.buffer, node.index, vector, node.active)
+        flat, live = self.place(node.buffer, node.index, vector, node.active, node.apart)
         flat = np.atleast_1d(flat)
         if live is not None:
             flat = flat[np.broadcast_to(live, flat.shape)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from harness.compiler import compile_model
 from harness.compiler.csource import Placement
 from harness.debug.image import Image
 from harness.firmware import MAP, Firmware, build
-from harness.profile.footprint import arena_bytes, footprints
+from harness.profile.footprint import arena_bytes, footprints, model_code
 from tests.edited_sources import four_layers
 
 pytestmark = pytest.mark.skipif(shutil.which("arm-none-eabi-gcc") is None, reason="needs arm-none-eabi-gcc")
@@ -67,6 +68,19 @@ def test_constants_of_layers_whose_names_begin_alike(firmware: Firmware, tmp_pat
     )
     found = footprints(replace(firmware, source=replace(firmware.source, layers=layers), build_dir=tmp_path))
     assert [one.flash_constants for one in found] == [8, 64]
+
+
+def test_code_of_the_model_is_that_of_its_functions(firmware: Firmware) -> None:
+    """Every function that the generated files define, as the symbols have it; sections end on multiples of 4."""
+    image = Image(firmware.elf)
+    text = "".join(body for name, body in firmware.source.files.items() if name.endswith(".c"))
+    names = set(re.findall(r"^(?:KERNEL )?void (\w+)\(", text, re.MULTILINE))
+    wanted = sum((s.size + 3) // 4 * 4 for s in image.functions if s.name in names)
+    found = model_code(firmware)
+    assert "model_run" in names
+    assert found.own == wanted
+    assert found.own + found.library < firmware.flash_code_bytes
+    assert found.own > sum(one.flash_code for one in footprints(firmware))  # and model_run, and shared kernels
 
 
 def test_nothing_but_the_arena_is_known_of_a_native_build(tmp_path: Path) -> None:

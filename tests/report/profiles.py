@@ -10,7 +10,7 @@ from harness.compiler.graph import Graph
 from harness.firmware import Firmware
 from harness.profile import Profile
 from harness.profile.call_tree import Node
-from harness.profile.footprint import Footprint
+from harness.profile.footprint import Footprint, ModelCode
 from harness.profile.measurement import Figures, Function, Measurement, SourceLine
 from harness.profile.timing import Cycles
 from harness.profile.timing_tables import TIMINGS
@@ -82,5 +82,6 @@ def sample(*, cycles: bool = False) -> Profile:
         inputs={"seed": 0},
         measurement=measurement,
         footprints=tuple(Footprint(120, 16, 32, depth) for depth in firmware.layer_stack_bytes),
+        code=ModelCode(2000, 500),
         timing=None if cycles else TIMINGS["cortex-m3"],
     )

@@ -99,8 +99,6 @@ class _Loader:
         if unsupported:
             uses = [f"{kind} (operator {_listed(indices)})" for kind, indices in unsupported.items()]
             hint = f"Supported operators: {', '.join(sorted(OPERATORS))}."
-            if "SHAPE" in unsupported:
-                hint += " SHAPE computes a batch size at run time: fix it to 1 before converting, and it goes away."
             raise ModelError(f"unknown operator {_listed(uses)}", where=self.name, hint=hint)
         if not kinds:
             raise ModelError("has no operators", where=self.name)

@@ -20,3 +20,29 @@ static inline float nn_exp(float x)
     header="math.h",
     instructions=60,
 )
+
+TANH = Intrinsic(
+    "nn_tanh",
+    (("x", DType.F32),),
+    DType.F32,
+    lambda x: np.tanh(x.astype(np.float64)).astype(np.float32),
+    """/* tanh(x), as exact as the C library's. */
+static inline float nn_tanh(float x)
+{
+    return tanhf(x);
+}""",
+    header="math.h",
+)
+
+ROUND = Intrinsic(
+    "nn_round",
+    (("x", DType.F32),),
+    DType.F32,
+    lambda x: np.copysign(np.floor(np.abs(x.astype(np.float64)) + 0.5), x).astype(np.float32),
+    """/* To the nearest integer, ties away from zero. */
+static inline float nn_round(float x)
+{
+    return roundf(x);
+}""",
+    header="math.h",
+)

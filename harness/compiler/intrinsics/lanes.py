@@ -17,7 +17,10 @@ I8X16, I16X8, I32X4 = Vec(I8, 16), Vec(I16, 8), Vec(I32, 4)  # a vector register
 
 @dataclass(frozen=True, eq=False)
 class Access:
-    """A load or a store of a vector. In `asm`, `{d}` is the register that is read or written and `{m}` the address."""
+    """A load or a store of a vector. In `asm`, `{d}` is the register that is read or written and `{m}` the address.
+
+    It is empty where one instruction does not do it.
+    """
 
     name: str
     c: str
@@ -72,13 +75,44 @@ def _mve(element: DType, lanes: Vec, predicated: bool) -> tuple[Access, Access]:
     )
 
 
+def _mve_apart(lanes: Vec, predicated: bool) -> tuple[Access, Access]:
+    """Bytes that are `apart` from each other, as lanes: each has an offset of its own, as wide as the lane."""
+    bits = lanes.element.bytes * 8
+    name = f"i8_as_{lanes.element.name.lower()}x{lanes.lanes}_apart"
+    count, p, z, arg = ("int32_t active, ", "_p", "_z", f", vctp{bits}q((uint32_t)active)") if predicated else ("",) * 4
+    name += "_active" if predicated else ""
+    offsets = f"vmulq_n_u{bits}(vidupq_n_u{bits}(0, 1), (uint{bits}_t)apart)"
+    load = f"""static inline {lanes.c} nn_load_{name}({count}int32_t apart, const int8_t *from)
+{{
+    return vldrbq_gather_offset{z}_s{bits}(from, {offsets}{arg});
+}}"""
+    store = f"""static inline void nn_store_{name}({count}int32_t apart, int8_t *to, {lanes.c} value)
+{{
+    vstrbq_scatter_offset{p}_s{bits}(to, {offsets}, value{arg});
+}}"""
+    needs = frozenset({"mve"})
+    return (
+        Access(f"nn_load_{name}", load, "", needs, "arm_mve.h"),
+        Access(f"nn_store_{name}", store, "", needs, "arm_mve.h"),
+    )
+
+
+def reach(lanes: Vec) -> int:
+    """The most elements that neighbouring lanes can be apart: the last one's offset fits into its lane."""
+    return ((1 << (lanes.element.bytes * 8)) - 1) // (lanes.lanes - 1)
+
+
 _CORE = {(I8, I8X4): _core(I8, I8X4), (I16, I16X2): _core(I16, I16X2)}
 _PAIRS = ((I8, I8X16), (I8, I16X8), (I8, I32X4), (I16, I16X8), (I16, I32X4), (I32, I32X4))
 _MVE = {(e, v, predicated): _mve(e, v, predicated) for e, v in _PAIRS for predicated in (False, True)}
+_APART = {(v, predicated): _mve_apart(v, predicated) for v in (I16X8, I32X4) for predicated in (False, True)}
 
 
-def access(element: DType, lanes: Vec, *, predicated: bool, store: bool) -> Access | None:
+def access(element: DType, lanes: Vec, *, predicated: bool, store: bool, apart: bool) -> Access | None:
     """How `lanes` are read from, or written to, memory of `element`; None where no core can."""
+    if apart:
+        wide = _APART.get((lanes, predicated)) if element is I8 else None
+        return None if wide is None else wide[store]
     pair = _MVE.get((element, lanes, predicated))
     if pair is None and not predicated:
         pair = _CORE.get((element, lanes))

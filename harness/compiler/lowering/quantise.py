@@ -114,6 +114,9 @@ _REAL_RANGES = {
 }
 
 
+ACTIVATIONS = tuple(_REAL_RANGES)  # the names of those that operators fuse
+
+
 def activation_range(activation: str, quant: Quant, dtype: DType) -> tuple[int, int]:
     """Smallest and largest quantised value that a fused activation lets through (CalculateActivationRangeQuantized).
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,24 +13,49 @@ from harness.compiler.ops import (
     concatenation,
     conv2d,
     depthwise_conv2d,
+    dequantize,
+    extremum,
     fully_connected,
+    hard_swish,
+    leaky_relu,
+    logistic,
+    lookup,
+    mean,
+    mul,
     pack,
     pad,
     pool2d,
+    quantize,
+    relu,
     reshape,
     resize_nearest_neighbor,
+    shape,
     slice,
     softmax,
     split,
     squeeze,
     strided_slice,
+    sub,
+    tanh,
     transpose,
 )
 from harness.compiler.ops.base import Case, Operator
+from harness.compiler.ops.channels import Channels, Tied, straight, through_table
 from harness.compiler.values import Values
+from harness.dtypes import DType
 from harness.errors import BadInput, ModelError
 
-__all__ = ["OPERATORS", "Case", "Operator", "check", "reference", "run_reference"]
+__all__ = [
+    "OPERATORS",
+    "Case",
+    "Operator",
+    "byte_function",
+    "channels",
+    "check",
+    "operator",
+    "reference",
+    "run_reference",
+]
 
 OPERATORS: dict[str, Operator] = {
     operator.kind: operator
@@ -55,12 +81,32 @@ OPERATORS: dict[str, Operator] = {
         pack.PACK,
         pack.UNPACK,
         resize_nearest_neighbor.OPERATOR,
+        sub.OPERATOR,
+        mul.OPERATOR,
+        extremum.MINIMUM,
+        extremum.MAXIMUM,
+        relu.RELU,
+        relu.RELU6,
+        relu.RELU_N1_TO_1,
+        leaky_relu.OPERATOR,
+        logistic.OPERATOR,
+        tanh.OPERATOR,
+        hard_swish.OPERATOR,
+        quantize.OPERATOR,
+        dequantize.OPERATOR,
+        mean.OPERATOR,
+        shape.OPERATOR,
     )
 }
 
 
+MADE: dict[str, Operator] = {lookup.OPERATOR.kind: lookup.OPERATOR}  # by passes; no model file has them
+
+
 def operator(graph: Graph, op: Op) -> Operator:
     """The operator's entry. Raises ModelError when there is none."""
+    if op.kind in MADE:
+        return MADE[op.kind]
     if op.kind not in OPERATORS:
         where = f"{graph.name}, operator {', '.join(map(str, op.sources))}"
         raise ModelError(f"{op.kind} is not supported", where=where, hint=f"Supported: {', '.join(sorted(OPERATORS))}.")
@@ -82,6 +128,49 @@ def reference(graph: Graph, op: Op, inputs: Sequence[np.ndarray | None]) -> list
     for tensor, value in zip(op.inputs, inputs, strict=True):
         values.append(graph.tensor(tensor).data if value is None and tensor != ABSENT else value)
     return operator(graph, op).reference(graph, op, values)
+
+
+@dataclass(frozen=True, eq=False)
+class ByteFunction:
+    """An operator each of whose output bytes depends on one byte of one tensor."""
+
+    root: TensorId
+    table: np.ndarray  # (256,), of the output's dtype, for each value of the root's type in order
+
+
+def byte_function(graph: Graph, op: Op) -> ByteFunction | None:
+    """The operator as a table; None where it is not one. Constants among its operands are of one element."""
+    if not operator(graph, op).by_element or ABSENT in op.inputs:
+        return None
+    tensors = [*map(graph.tensor, op.inputs), graph.tensor(op.outputs[0])]
+    roots = {t for t in op.inputs if graph.tensor(t).data is None}
+    if len(roots) != 1 or any(t.dtype not in (DType.I8, DType.U8) for t in tensors):
+        return None
+    (root,) = roots
+    x = graph.tensor(root)
+    if x.shape != tensors[-1].shape or any(t.data is not None and t.elements != 1 for t in tensors):
+        return None
+    values = np.arange(x.dtype.min, x.dtype.max + 1).astype(x.dtype.np)
+    operands = [values if t.data is None else t.data.reshape(1) for t in tensors[:-1]]
+    (table,) = reference(graph, op, operands)
+    return ByteFunction(root, table)
+
+
+def channels_of(graph: Graph, op: Op) -> Channels | None:
+    """What the operator says of its channels, or what the table of a function of one byte does. None: it is opaque."""
+    says = operator(graph, op).channels
+    if len(op.outputs) != 1:
+        return None
+    if says is not None:
+        return says(graph, op)
+    function = byte_function(graph, op)
+    if function is None or not graph.tensor(function.root).shape:
+        return None
+    if graph.tensor(function.root).dtype is not DType.I8 or graph.tensor(op.outputs[0]).dtype is not DType.I8:
+        return None
+    wide = graph.tensor(function.root).shape[-1]
+    ties = [straight(position, wide) for position, tensor in enumerate(op.inputs) if tensor == function.root]
+    return Tied(op.attrs, ties, through_table(function.table, ties[0].position))
 
 
 def run_reference(graph: Graph, inputs: Sequence[np.ndarray]) -> dict[TensorId, np.ndarray]:

@@ -50,6 +50,8 @@ class Operator:
     schedules: Family = ()  # how they can be made fast; none: they stay as they are
     channels: Callable[[Graph, Op], Channels | None] | None = None  # which of them can be left out; None: opaque
     moves: Callable[[Graph, Op], tuple[Move, ...]] | None = None  # of an operator that only moves elements
+    by_element: bool = False  # an element of the result depends on one of each operand; the reference takes any shapes
+    of_shapes: bool = False  # the result follows from the operands' shapes alone, whatever they hold
 
 
 def no_macs(graph: Graph, op: Op) -> int:
@@ -79,6 +81,13 @@ def required_options(op: tflite.Operator, name: str) -> Any:
     if options is None:
         raise ModelError(f"has no {name}", hint="Convert the model again.")
     return options
+
+
+def no_options(op: tflite.Operator) -> None:
+    """For operators that have none. Raises ModelError when these are those of another operator."""
+    tag = op.BuiltinOptionsType()
+    if tag != tflite.BuiltinOptions.NONE:
+        raise ModelError(f"carries options of type {tag} where none belong", hint="The file is damaged.")
 
 
 _ACTIVATIONS = {

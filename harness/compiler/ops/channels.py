@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from harness.compiler.graph import Graph, Op, Tensor
+from harness.compiler.graph import Tensor
 from harness.dtypes import DType
 
 Ranges = np.ndarray  # int64 (2, channels): the least and the greatest value of each channel, for any input of the model
@@ -88,15 +88,14 @@ def constant_range(data: np.ndarray) -> Ranges:
     return np.stack([rows.min(axis=0), rows.max(axis=0)])
 
 
-def at_ends(graph: Graph, op: Op, reference: Callable[..., list[np.ndarray]]) -> Callable[..., Ranges]:
-    """The ranges of an elementwise operator that grows with each of its operands, by its own reference: at both ends.
-
-    Operands broadcast along the last dimension as their ranges do.
-    """
+def through_table(table: np.ndarray, position: int) -> Callable[..., Ranges]:
+    """The ranges of a function of one int8 element, `table` (256,), of the operand at `position`."""
 
     def bounds(given: Sequence[Ranges | None]) -> Ranges:
-        (ends,) = reference(graph, op, [None if x is None else x.astype(np.int8) for x in given])
-        return np.asarray(ends.astype(np.int64))
+        found = given[position]
+        assert found is not None
+        parts = [table[low - DType.I8.min : high - DType.I8.min + 1] for low, high in found.T]
+        return np.array([[part.min() for part in parts], [part.max() for part in parts]], np.int64)
 
     return bounds
 

@@ -68,6 +68,12 @@ def computes_in(graph: Graph, op: Op, *supported: DType) -> DType:
     return x.dtype
 
 
+def one_of(graph: Graph, op: Op, tensor: Tensor, *dtypes: DType) -> None:
+    if tensor.dtype not in dtypes:
+        names = ", ".join(dtype.value for dtype in dtypes)
+        refuse(graph, op, f"type {tensor.dtype.value} where one of {names} belongs", tensor=tensor)
+
+
 def has_dtype(graph: Graph, op: Op, tensor: Tensor, dtype: DType, hint: str = "") -> None:
     if tensor.dtype is not dtype:
         refuse(graph, op, f"type {tensor.dtype.value} where {dtype.value} belongs", tensor=tensor, hint=hint)

@@ -35,7 +35,10 @@ def check(graph: Graph, op: Op) -> None:
     if target is None:
         return
     checks.has_dtype(graph, op, target, DType.I32)
-    wanted = checks.is_constant(graph, op, target).ravel().tolist()
+    if target.data is None:  # computed, of the shape of something as a rule: then it is a constant before it is needed
+        checks.has_shape(graph, op, target, (len(y.shape),))
+        return
+    wanted = target.data.ravel().tolist()
     if len(wanted) != len(y.shape) or any(w not in (-1, extent) for w, extent in zip(wanted, y.shape, strict=True)):
         checks.refuse(graph, op, f"asks for {wanted} but the output is {list(y.shape)}", tensor=target)
 
@@ -47,6 +50,9 @@ def reference(graph: Graph, op: Op, inputs: Sequence[np.ndarray | None]) -> list
 
 
 def moves(graph: Graph, op: Op) -> tuple[Move, ...]:
+    target = graph.operand(op, 1)
+    if target is not None:
+        checks.is_constant(graph, op, target)
     return (whole(0, checks.output(graph, op).elements),)
 
 

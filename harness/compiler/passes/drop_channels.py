@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from harness.compiler.graph import ABSENT, Graph, Kept, Op, Tensor, TensorId
-from harness.compiler.ops import OPERATORS
+from harness.compiler.ops import channels_of
 from harness.compiler.ops.channels import Channels, Mask, Ranges, Tie, constant_range, full_range, reshaped
 from harness.compiler.ops.products import constant_like
 from harness.compiler.passes.strands import Key, Strands
@@ -35,16 +35,10 @@ class DropChannels:
     name: str = "drop-channels"
 
     def run(self, graph: Graph) -> Graph:
-        known = [_channels(graph, op) for op in graph.ops]
+        known = [channels_of(graph, op) for op in graph.ops]
         ranges = _ranges(graph, known)
         kept = _kept(graph, known, ranges)
         return _rewritten(graph, known, ranges, kept) if kept else graph
-
-
-def _channels(graph: Graph, op: Op) -> Channels | None:
-    """What the operator says of its channels; None: it is opaque."""
-    says = OPERATORS[op.kind].channels
-    return says(graph, op) if says is not None and len(op.outputs) == 1 else None
 
 
 def _given(graph: Graph, op: Op, ranges: Mapping[TensorId, Ranges]) -> list[Ranges | None]:

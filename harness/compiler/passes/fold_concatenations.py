@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from harness.compiler.graph import Graph, Op, View
-from harness.compiler.ops import OPERATORS
+from harness.compiler.ops import operator
 from harness.compiler.passes.base import peak
 
 
@@ -24,17 +24,18 @@ class FoldConcatenations:
     name: str = "fold-concatenations"
 
     def run(self, graph: Graph) -> Graph:
+        needed = peak(graph)
         for output in [op.outputs[0] for op in graph.ops if op.kind in ("CONCATENATION", "PACK")]:
             op = next(op for op in graph.ops if output in op.outputs)
             folded = _fold(graph, op)
-            if folded is not None and peak(folded) <= peak(graph):
-                graph = folded
+            if folded is not None and (after := peak(folded)) <= needed:
+                graph, needed = folded, after
         return graph
 
 
 def _fold(graph: Graph, op: Op) -> Graph | None:
     """`graph` with the pieces of `op` inside its output; None where one cannot be."""
-    moves = OPERATORS[op.kind].moves
+    moves = operator(graph, op).moves
     assert moves is not None
     (whole,) = op.outputs
     views = []

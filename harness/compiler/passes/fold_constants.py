@@ -2,6 +2,9 @@
 
 3 RESHAPE  7 (constant), 8 (constant) -> 9        9 (constant)
 
+One that only looks at the shape of its operand counts as well: so the target of a reshape that Keras computes for a
+free batch size is a constant. What reads a folded tensor is checked once more, now that the values are known.
+
 One that makes an output of the model stays: the application reads that from the arena like any other. And so does one
 whose output is much larger than what it is made of, since that would be kept in flash: a row that is repeated.
 """
@@ -11,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from harness.compiler.graph import ABSENT, Graph, Op
-from harness.compiler.ops import reference
+from harness.compiler.ops import OPERATORS, reference
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,7 @@ class FoldConstants:
     def run(self, graph: Graph) -> Graph:
         for op in graph.ops:
             known = all(tensor == ABSENT or graph.tensor(tensor).data is not None for tensor in op.inputs)
+            known = known or OPERATORS[op.kind].of_shapes
             if known and not set(op.outputs) & set(graph.outputs) and _cost(graph, op) <= self.growth:
                 graph = _fold(graph, op)
         return graph
@@ -40,4 +44,8 @@ def _fold(graph: Graph, op: Op) -> Graph:
     for tensor, value in zip(op.outputs, reference(graph, op, [None] * len(op.inputs)), strict=True):
         value.setflags(write=False)
         tensors[tensor] = replace(tensors[tensor], data=value)
-    return replace(graph, tensors=tuple(tensors), ops=tuple(other for other in graph.ops if other is not op))
+    graph = replace(graph, tensors=tuple(tensors), ops=tuple(other for other in graph.ops if other is not op))
+    for reader in graph.ops:
+        if not set(reader.inputs).isdisjoint(op.outputs):
+            OPERATORS[reader.kind].check(graph, reader)
+    return graph

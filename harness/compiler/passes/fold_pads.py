@@ -34,12 +34,16 @@ class FoldPads:
 def _fold(graph: Graph, padding: Op) -> Graph:
     """`graph` without the PAD; with it where a reader cannot pad by itself, since that one needs it anyway."""
     (padded,) = padding.outputs
-    readers = [op for op in graph.ops if padded in op.inputs]
+    same = {v.tensor for v in graph.views if v.base == padded} | {padded}  # as the result of an equal PAD
+    readers = [op for op in graph.ops if same & set(op.inputs)]
     folded = {op.outputs: _padding(graph, op, padding) for op in readers if op.kind in CONVOLUTIONS}
-    if padded in graph.outputs or not readers or len(folded) < len(readers) or None in folded.values():
+    alike = all(graph.tensor(t).shape == graph.tensor(padded).shape for t in same)
+    if not alike or same & set(graph.outputs) or any(v.base in same - {padded} for v in graph.views):
         return graph
-    ops = (folded.get(op.outputs) or op for op in graph.ops if op is not padding)
-    return graph.with_ops(tuple(ops))
+    if not readers or len(folded) < len(readers) or None in folded.values():
+        return graph
+    ops = tuple(folded.get(op.outputs) or op for op in graph.ops if op is not padding)
+    return replace(graph, ops=ops, views=tuple(v for v in graph.views if v.base != padded))
 
 
 def _is_zero(graph: Graph, op: Op) -> bool:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from harness.compiler.graph import Graph, Op, View
-from harness.compiler.ops import OPERATORS
+from harness.compiler.ops import operator
 from harness.compiler.passes.base import peak
 
 
@@ -24,18 +24,24 @@ class FoldViews:
     name: str = "fold-views"
 
     def run(self, graph: Graph) -> Graph:
+        needed: int | None = None  # bytes; None: not known for the graph as it is by now
         for outputs in [op.outputs for op in graph.ops if _views(graph, op)]:
             # Looked up anew each time: folding one view may have added to the sources of the next.
             op = next(op for op in graph.ops if op.outputs == outputs)
             folded = _fold(graph, op)
-            if _shows_all(graph, op) or peak(folded) <= peak(graph):
-                graph = folded
+            if _shows_all(graph, op):
+                graph, needed = folded, None
+                continue
+            needed = peak(graph) if needed is None else needed
+            after = peak(folded)
+            if after <= needed:
+                graph, needed = folded, after
         return graph
 
 
 def _views(graph: Graph, op: Op) -> tuple[View, ...]:
     """Every output of `op` as a view of its operand; none where one of them is not."""
-    moves = OPERATORS[op.kind].moves
+    moves = operator(graph, op).moves
     views = []
     for move in () if moves is None else moves(graph, op):
         output = op.outputs[move.output]

@@ -141,13 +141,20 @@ def _memory(graph: Graph, tensors: Sequence[TensorId]) -> list[TensorId]:
 
 
 def _dependencies(graph: Graph) -> list[int]:
-    """For each operator the set of those that write bytes it reads: of a tensor made in pieces, those it looks at."""
+    """For each operator the set of those that have to run before it.
+
+    They write bytes that it reads: of a tensor made in pieces, those it looks at. And pieces are made in the order they
+    had: who makes the last one stands for what the model calls the whole.
+    """
+    after = [0] * len(graph.ops)
     writers: dict[TensorId, list[tuple[int, int, int]]] = {}  # by memory: first byte, the one after the last, operator
     for index, op in enumerate(graph.ops):
         for tensor in op.outputs:
             base, at = graph.place(tensor)
+            for _, _, earlier in writers.get(base, ()):
+                if earlier != index:
+                    after[index] |= 1 << earlier
             writers.setdefault(base, []).append((at, at + graph.tensor(tensor).bytes, index))
-    after = [0] * len(graph.ops)
     for index, op in enumerate(graph.ops):
         for tensor in graph.activations(op):
             base, at = graph.place(tensor)

@@ -22,7 +22,7 @@ class Knob:
     """One field of a kind of schedules: the values it may take, each a legal one for some layer and core."""
 
     field: str
-    values: tuple[int, ...]
+    values: tuple[int, ...] | tuple[str, ...]
     meaning: str  # with its unit
 
 
@@ -59,7 +59,7 @@ def apply(schedule: Schedule, program: Program, target: Target) -> Program | Non
     return None if draft is None else schedule.finish(draft)
 
 
-def knobs_of(schedule: Schedule) -> Mapping[str, int]:
+def knobs_of(schedule: Schedule) -> Mapping[str, int | str]:
     """The knobs as they are set, by name."""
     return {field.name: getattr(schedule, field.name) for field in fields(schedule)}  # type: ignore[arg-type]
 

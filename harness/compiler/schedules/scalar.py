@@ -91,25 +91,6 @@ class Channels:
 
 
 @dataclass(frozen=True)
-class Elements:
-    """One loop over the elements of the output, several of them in an iteration."""
-
-    elements: int
-    name: ClassVar[str] = "elements"
-    knobs: ClassVar[tuple[Knob, ...]] = (Knob("elements", (1, 2), "elements at a time"),)
-
-    def draft(self, program: Program, target: Target) -> Program | None:
-        program = tidy(program)
-        loops = [s for s in walk(program.body) if isinstance(s, For)]
-        if not loops:  # a single element has none
-            return program if self.elements == 1 else None
-        return replace(program, body=register_block(program.body, loops[-1].var, self.elements))
-
-    def finish(self, draft: Program) -> Program:
-        return finished(draft)
-
-
-@dataclass(frozen=True)
 class Plain:
     """As the operator was lowered, with repeated loads shared and invariant bounds hoisted."""
 

@@ -9,12 +9,10 @@
 
 void add_2(const int8_t *restrict input, const int8_t *restrict input_1, int8_t *restrict output)
 {
-    for (int32_t i = 0; i < 64; i += 2) {
-        const int32_t a_0 = nn_rescale((input[i] - 35) * 1048576, 2079954509, 1, 0);
-        const int32_t a_1 = nn_rescale((input[i + 1] - 35) * 1048576, 2079954509, 1, 0);
-        const int32_t b_0 = nn_high_mul_short((input_1[i] + 17) * 1048576, 1073741824);
-        const int32_t b_1 = nn_high_mul_short((input_1[i + 1] + 17) * 1048576, 1073741824);
-        output[i] = nn_saturate_i8(nn_rescale(a_0 + b_0, 1818156268, 19, 0) + 12);
-        output[i + 1] = nn_saturate_i8(nn_rescale(a_1 + b_1, 1818156268, 19, 0) + 12);
+    for (int32_t i = 0; i < 64; i += 4) {
+        output[i] = nn_saturate_i8_asr_23(input[i] * 6878837 - 15164706 + input_1[i] * 7102176);
+        output[i + 1] = nn_saturate_i8_asr_23(input[i + 1] * 6878837 - 15164706 + input_1[i + 1] * 7102176);
+        output[i + 2] = nn_saturate_i8_asr_23(input[i + 2] * 6878837 - 15164706 + input_1[i + 2] * 7102176);
+        output[i + 3] = nn_saturate_i8_asr_23(input[i + 3] * 6878837 - 15164706 + input_1[i + 3] * 7102176);
     }
 }

@@ -29,7 +29,7 @@ def load(model: bytes) -> Graph:
 
 
 def draw(graph: Graph, seed: int) -> list[np.ndarray]:
-    """Inputs over the whole range of int8, its ends certain to occur where there is room; floats of all magnitudes."""
+    """Inputs over the whole range of a type, an integer's ends certain to occur where there is room."""
     rng = np.random.default_rng(seed)
     arrays = []
     for tensor in map(graph.tensor, graph.inputs):
@@ -38,8 +38,9 @@ def draw(graph: Graph, seed: int) -> list[np.ndarray]:
         elif tensor.dtype is DType.I32:
             array = rng.integers(-(2**31), 2**31, tensor.shape).astype(np.int32)
         else:
-            array = rng.integers(-128, 128, tensor.shape).astype(np.int8)
-            array.reshape(-1)[: min(2, array.size)] = (127, -128)[: min(2, array.size)]
+            kind = tensor.dtype
+            array = rng.integers(kind.min, kind.max + 1, tensor.shape).astype(kind.np)
+            array.reshape(-1)[: min(2, array.size)] = (kind.max, kind.min)[: min(2, array.size)]
         arrays.append(array)
     return arrays
 

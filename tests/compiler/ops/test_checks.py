@@ -12,12 +12,15 @@ import tflite
 
 from harness.compiler.graph import ABSENT, Graph, Quant, Tensor, View
 from harness.compiler.ops import OPERATORS, check, reference, run_reference
-from harness.compiler.ops.add import Add
 from harness.compiler.ops.base import activation_name, padding_name
+from harness.compiler.ops.binary import Binary
 from harness.compiler.ops.conv2d import Conv2D
 from harness.compiler.ops.depthwise_conv2d import DepthwiseConv2D
 from harness.compiler.ops.fully_connected import FullyConnected
+from harness.compiler.ops.leaky_relu import LeakyRelu
+from harness.compiler.ops.mean import Mean
 from harness.compiler.ops.pool2d import Pool2D
+from harness.compiler.ops.relu import Relu
 from harness.compiler.ops.reshape import Reshape
 from harness.compiler.ops.softmax import Softmax
 from harness.dtypes import DType
@@ -27,15 +30,14 @@ from tests.models import Net
 from tests.tflite_writer import OptionsSpec
 
 Change = Callable[[Graph], Graph]
+PAIRWISE = ("ADD", "SUB", "MUL", "MINIMUM", "MAXIMUM")
 
 
 def graph_of(kind: str, dtype: str = "int8", **options: Any) -> Graph:
     net = Net(0, dtype)
     x = net.input((1, 6, 5, 4))
-    if kind == "ADD":
-        net.add(x, net.input((1, 6, 5, 4), name="b"), **options)
-    else:
-        getattr(net, OPERATORS[kind].c_name)(x, **options)
+    others = (net.input((1, 6, 5, 4), name="b"),) if kind in PAIRWISE else ()
+    getattr(net, OPERATORS[kind].c_name)(x, *others, **options)
     return load(net.build())
 
 
@@ -122,7 +124,7 @@ REFUSED = [
     ("MAX_POOL_2D", tensor(0, shape=(1, 6, 20)), "3 dimensions"),
     ("MAX_POOL_2D", tensor(-1, dtype=DType.F32), "int8 in but float32 out"),
     ("RESHAPE", tensor(-1, shape=(1, 119)), r"120 elements \[1, 6, 5, 4\] cannot become \[1, 119\]"),
-    ("RESHAPE", tensor(1, data=None), "computed at run time"),
+    ("RESHAPE", tensor(1, data=None, shape=(3,)), r"shape \[3\] where \[2\] belongs"),
     ("RESHAPE", tensor(1, data=np.array([2, 60], np.int32)), r"asks for \[2, 60\] but the output is \[1, 120\]"),
     ("RESHAPE", tensor(1, dtype=DType.I64), "type int64 where int32 belongs"),
     ("SOFTMAX", attrs(beta=0.0), "beta 0.0; it must be above 0"),
@@ -135,6 +137,29 @@ REFUSED = [
     ("ADD", tensor(1, shape=(1, 6, 4, 4)), "do not broadcast"),
     ("ADD", tensor(-1, shape=(1, 6, 5, 1)), r"shape \[1, 6, 5, 1\] where \[1, 6, 5, 4\] belongs"),
     ("ADD", tensor(-1, quant=Quant((1e-9,), (0,))), "too fine for input scales"),
+    ("SUB", tensor(-1, quant=Quant((1e-9,), (0,))), "too fine for input scales"),
+    ("MUL", tensor(-1, quant=Quant((1e-9,), (0,))), "too fine for input scales"),
+    ("MUL", tensor(1, quant=None), "has no quantisation"),
+    ("MINIMUM", tensor(-1, dtype=DType.I16), "type int16; supported are int8 and float32"),
+    ("MAXIMUM", tensor(-1, shape=(1, 6, 5, 1)), r"shape \[1, 6, 5, 1\] where \[1, 6, 5, 4\] belongs"),
+    ("RELU", tensor(-1, dtype=DType.U8), "type uint8; supported are int8 and float32"),
+    ("RELU6", tensor(-1, shape=(1, 6, 5, 1)), r"shape \[1, 6, 5, 1\] where \[1, 6, 5, 4\] belongs"),
+    ("RELU_N1_TO_1", tensor(-1, quant=Quant((1e-12,), (0,))), "leaves 32 bits"),
+    ("LEAKY_RELU", attrs(alpha=-0.5), "alpha -0.5"),
+    ("LEAKY_RELU", attrs(alpha=float("nan")), "alpha nan"),
+    ("LOGISTIC", operands(0, 0), "2 operands"),
+    ("TANH", tensor(0, quant=Quant((0.0,), (0,))), "scale 0.0; it must be above 0"),
+    ("HARD_SWISH", tensor(-1, quant=Quant((1e-6,), (0,))), "too fine for input scale"),
+    ("QUANTIZE", tensor(0, dtype=DType.I32), "type int32 where one of int8, uint8, float32 belongs"),
+    ("QUANTIZE", tensor(-1, dtype=DType.F32), "type float32 where one of int8, uint8 belongs"),
+    ("QUANTIZE", tensor(-1, quant=Quant((1e-12,), (0,))), "too fine for input scale"),
+    ("DEQUANTIZE", tensor(-1, dtype=DType.I8), "type int8 where float32 belongs"),
+    ("DEQUANTIZE", tensor(0, dtype=DType.I16), "type int16 where one of int8, uint8 belongs"),
+    ("MEAN", tensor(1, data=None), "computed at run time"),
+    ("MEAN", tensor(1, data=np.array([1, 4], np.int32)), r"axes \[1, 4\] of a tensor of 4 dimensions"),
+    ("MEAN", tensor(1, dtype=DType.I8), "type int8 where int32 belongs"),
+    ("MEAN", tensor(-1, shape=(1, 3)), r"shape \[1, 3\] where \[1, 4\] belongs"),
+    ("MEAN", tensor(-1, quant=Quant((1e-9,), (0,))), "too fine for them"),
 ]
 
 
@@ -194,7 +219,12 @@ PARSED = [
     ("AVERAGE_POOL_2D", {"window": (3, 2)}, Pool2D("VALID", (3, 2), (3, 2), "NONE")),
     ("RESHAPE", {}, Reshape()),
     ("SOFTMAX", {"beta": 0.5}, Softmax(0.5)),
-    ("ADD", {"activation": "RELU6"}, Add("RELU6")),
+    ("ADD", {"activation": "RELU6"}, Binary("RELU6")),
+    ("SUB", {"activation": "RELU"}, Binary("RELU")),
+    ("MUL", {}, Binary()),
+    ("RELU6", {}, Relu("RELU6")),
+    ("LEAKY_RELU", {"alpha": 0.25}, LeakyRelu(0.25)),
+    ("MEAN", {"keep_dims": True}, Mean(True)),
 ]
 
 
@@ -206,10 +236,7 @@ def test_attributes_from_a_file(kind: str, options: dict[str, Any], expected: ob
 def spoilt(kind: str, options: OptionsSpec | None) -> bytes:
     net = Net()
     x = net.input((1, 6, 5, 4))
-    if kind == "ADD":
-        net.add(x, x)
-    else:
-        getattr(net, OPERATORS[kind].c_name)(x)
+    getattr(net, OPERATORS[kind].c_name)(*(x, x) if kind in PAIRWISE else (x,))
     net.operators[0] = replace(net.operators[0], options=options)
     return net.build()
 
@@ -225,7 +252,7 @@ def test_options_that_an_operator_needs(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "expected"), [("ADD", Add()), ("FULLY_CONNECTED", FullyConnected()), ("RESHAPE", Reshape())]
+    ("kind", "expected"), [("ADD", Binary()), ("FULLY_CONNECTED", FullyConnected()), ("RESHAPE", Reshape())]
 )
 def test_options_that_have_defaults(kind: str, expected: object) -> None:
     assert load(spoilt(kind, None)).ops[0].attrs == expected

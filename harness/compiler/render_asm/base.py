@@ -1,44 +1,27 @@
-"""Prints a kernel, an innermost loop marked so by its schedule, as a function of Thumb-2 assembly.
-
-    for (k …) {                                  ldmia sums, {r4-r11}
-        const uint32_t x = load(&patch[…]);      1:
-        const uint32_t w = load(&weights[…]);        ldr t0, [patch], #4
-        sums[0] = nn_smlad(x, w, sums[0]);           ldr t1, [weights], #4
-    }                                                smlad r4, t0, t1, r4
-                                                     cmp patch, end
-                                                     bne 1b
-                                                     stmia sums, {r4-r11}
+"""A kernel as a function of assembly: what all instruction sets share.
 
 The text follows from the loop alone: the array of sums lives in registers, loads become instructions on pointers that
 walk as the loop does, a named value gets a temporary for as long as it is needed, and every call has the instruction
 that its intrinsic names. What the function computes is the loop, which the interpreter ran; that it is the loop, the
 device's answers show.
-
-A function of its own has all fourteen registers for the kernel, whatever surrounds the loop, and layers whose kernels
-read the same share one. A layer has the plain C of its loop beside the call, for machines of another kind.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
-from harness.compiler.loops import Binary, Buffer, Call, Cast, Const, Expr, For, Let, Load, Program, Store, Var, walk
+from harness.compiler.loops import Binary, Buffer, Call, Cast, Const, Expr, For, Let, Load, Store, Var
 from harness.compiler.schedule import copy
 from harness.compiler.simplify import affine, from_affine, simplify
 from harness.dtypes import DType
 from harness.errors import CompilerBug
 
-REGISTERS = 14  # r0 … r12 and lr
-FIRST_SUM = 4  # sums lie in r4 and on
 MOST_SUMS = 8
-MOST_POINTERS = 2  # with the sums and the end, as many arguments as come in registers
-GUARD = "#if defined(__thumb2__)"
 _OPERAND = re.compile(r"<(\w+)>")
-_LOADS = {DType.I8: "ldrsb", DType.U8: "ldrb", DType.I16: "ldrsh", DType.I32: "ldr", DType.U32: "ldr"}
 
 
 @dataclass(frozen=True)
@@ -48,34 +31,11 @@ class KernelFunction:
     name: str
     signature: str
     text: str  # its definition
-
-
-def kernel(loop: For, expression: Callable[[Expr], str], plain: list[str], pad: str) -> list[str]:
-    """C lines of `loop`: the call, and `plain`, its ordinary C, for where there is no such assembly.
-
-    Raises CompilerBug for what cannot be printed as assembly.
-    """
-    return [GUARD, pad + _Kernel(loop).call_text(expression), "#else", *plain, "#endif"]
-
-
-def printable(loop: For) -> bool:
-    """Whether the kernel's values fit into the registers there are."""
-    try:
-        _Kernel(loop)
-    except _TooFewRegisters:
-        return False
-    return True
-
-
-def kernels_of(program: Program) -> Iterator[KernelFunction]:
-    """The functions that the program's kernels call."""
-    for s in walk(program.body):
-        if isinstance(s, For) and s.kernel:
-            yield _Kernel(s).function()
+    guard: str  # the preprocessor's condition for a core that has the instructions
 
 
 @dataclass
-class _Pointer:
+class Pointer:
     """Walks through one buffer: every access at a constant distance from where the iteration starts."""
 
     name: str
@@ -90,28 +50,35 @@ class _Pointer:
 
 
 @dataclass(frozen=True)
-class _Access:
+class Fetch:
     names: tuple[str, ...]  # of the values loaded: two for a pair of words
     mnemonic: str
-    pointer: _Pointer
+    pointer: Pointer
     offset: int  # bytes
+    predicated: bool = False
 
 
 @dataclass(frozen=True)
-class _Operation:
+class Operation:
     text: str  # with <name> for operands
     result: str | None  # a named value; None where a sum is changed in place
     uses: tuple[str, ...]
 
 
-_Item = _Access | _Operation
+Item = Fetch | Operation
 
 
-class _TooFewRegisters(CompilerBug):
-    pass
+class TooFewRegisters(CompilerBug):
+    """The kernel would be right, were there more registers."""
 
 
-class _Kernel:
+class Kernel:
+    """One loop. A subclass says which registers hold what, and how values are loaded."""
+
+    guard = ""
+    most_pointers = 0
+    reach = 0  # bytes by which a load can move its pointer on
+
     def __init__(self, loop: For) -> None:
         if not isinstance(loop.start, Const) or not isinstance(loop.stop, Const):
             raise self.refuse("a kernel without constant bounds", loop.var)
@@ -119,17 +86,17 @@ class _Kernel:
         assert isinstance(loop.start, Const)
         assert isinstance(loop.stop, Const)
         self.trips = -((int(loop.start.value) - int(loop.stop.value)) // loop.step)
-        self.pointers: dict[object, _Pointer] = {}
+        self.pointers: dict[object, Pointer] = {}
         self.array: Buffer | None = None  # of sums, once a statement has told which
         self.values: dict[str, str] = {}  # named values, and the temporary each has
-        self.items = _paired([self.item(s) for s in loop.body])
+        self.items = self.grouped([self.item(s) for s in loop.body])
         if self.sums.elements > MOST_SUMS:
             raise self.refuse(f"a kernel of more than {MOST_SUMS} sums", loop.var)
-        if len(self.pointers) > MOST_POINTERS:
-            raise self.refuse(f"a kernel that walks more than {MOST_POINTERS} ways", loop.var)
+        if len(self.pointers) > self.most_pointers:
+            raise self.refuse(f"a kernel that walks more than {self.most_pointers} ways", loop.var)
         self.temporaries: list[str] = self.allocate()
         if self.room < 0:
-            raise _TooFewRegisters(f"a kernel that wants more than {REGISTERS} registers: {loop.var}")
+            raise TooFewRegisters(f"a kernel that wants more registers than there are: {loop.var}")
 
     def refuse(self, what: str, node: object) -> CompilerBug:
         return CompilerBug(f"{what} cannot be printed as assembly: {node}")
@@ -140,14 +107,55 @@ class _Kernel:
             raise self.refuse("a kernel without sums", self.loop.var)
         return self.array
 
+    # ---- what a subclass says
+
     @property
     def room(self) -> int:
-        """Registers that are left."""
-        return REGISTERS - self.sums.elements - len(self.pointers) - len(self.temporaries)
+        """Core registers that are left; negative where there are too few of any kind."""
+        raise NotImplementedError
+
+    @property
+    def scratch(self) -> list[str]:
+        """Temporaries that the C compiler finds core registers for; the first holds the address of the sums."""
+        raise NotImplementedError
+
+    @property
+    def vectors(self) -> list[str]:
+        """Registers of other kinds that are overwritten."""
+        return []
+
+    def sum_register(self, number: int) -> str:
+        raise NotImplementedError
+
+    def several(self, registers: list[str]) -> str:
+        """A list of registers, as LDM has it."""
+        return ", ".join(registers)
+
+    def temporary(self, number: int) -> str:
+        """What stands for a temporary in an instruction."""
+        raise NotImplementedError
+
+    def key(self, node: Load, advance: int, terms: frozenset[tuple[Expr, int]]) -> object:
+        """Loads of one key share a pointer."""
+        return (node.buffer, advance, terms)
+
+    def fetch(self, name: str, node: Load, pointer: Pointer, offset: int) -> Fetch:
+        raise NotImplementedError
+
+    def grouped(self, items: list[Item]) -> list[Item]:
+        """`items`, with loads made one that one instruction does."""
+        return items
+
+    def prepared(self) -> list[str]:
+        """Instructions in front of the loop."""
+        return []
+
+    def load(self, item: Fetch) -> str:
+        raise NotImplementedError
 
     # ---- what the loop does
 
-    def item(self, s: object) -> _Item:
+    def item(self, s: object) -> Item:
         if isinstance(s, Let):
             value = s.value.value if isinstance(s.value, Cast) else s.value
             if isinstance(value, Load):
@@ -163,7 +171,7 @@ class _Kernel:
                 product = value.right
                 if isinstance(product, Binary) and product.op == "mul":
                     left, right = self.operand(product.left), self.operand(product.right)
-                    return _Operation(f"mla {sum_}, <{left}>, <{right}>, {sum_}", None, (left, right))
+                    return Operation(f"mla {sum_}, <{left}>, <{right}>, {sum_}", None, (left, right))
         raise self.refuse("a statement", s)
 
     def sum_of(self, s: Store) -> str:
@@ -173,16 +181,16 @@ class _Kernel:
         self.array = s.buffer
         if len(s.index) != 1 or not isinstance(s.index[0], Const):
             raise self.refuse("a sum that changes from one iteration to the next", s)
-        return f"r{FIRST_SUM + int(s.index[0].value)}"
+        return self.sum_register(int(s.index[0].value))
 
-    def access(self, name: str, node: Load) -> _Access:
+    def access(self, name: str, node: Load) -> Fetch:
         flat: Expr = Const(0)
         for part, size in zip(node.index, node.buffer.shape, strict=True):
             flat = Binary("add", Binary("mul", flat, Const(size)), part)
         terms, constant = affine(simplify(flat))
         width = node.buffer.element.bytes
         advance = terms.pop(Var(self.loop.var), 0)
-        key = (node.buffer, advance, frozenset(terms.items()))
+        key = self.key(node, advance, frozenset(terms.items()))
         offset = constant * width
         if key not in self.pointers:
             assert isinstance(self.loop.start, Const)
@@ -193,15 +201,11 @@ class _Kernel:
             taken = sum(p.name.startswith(space) for p in self.pointers.values())
             label = space + (f"_{taken}" if taken else "")
             aligned = words and node.buffer.align >= 4
-            self.pointers[key] = _Pointer(label, node.buffer, start, step, aligned, offset)
-        lanes = node.lanes
-        if lanes is not None and lanes.bytes != 4:
-            raise self.refuse("a vector that no core register holds", node)
-        mnemonic = "ldr" if lanes is not None else _LOADS[node.buffer.element]
+            self.pointers[key] = Pointer(label, node.buffer, start, step, aligned, offset)
         self.values[name] = name
-        return _Access((name,), mnemonic, self.pointers[key], offset)
+        return self.fetch(name, node, self.pointers[key], offset)
 
-    def call(self, node: Call, result: str, into: Store | None = None) -> _Operation:
+    def call(self, node: Call, result: str, into: Store | None = None) -> Operation:
         """The instruction of `node`, whose result is a new value, or goes `into` the sum in register `result`."""
         how = node.intrinsic.asm
         if how is None:
@@ -217,9 +221,9 @@ class _Kernel:
                 used.append(self.operand(arg))
                 text = text.replace(f"{{{position}}}", f"<{used[-1]}>")
         if into is not None:
-            return _Operation(text.replace("{d}", result), None, tuple(used))
+            return Operation(text.replace("{d}", result), None, tuple(used))
         self.values[result] = result
-        return _Operation(text.replace("{d}", f"<{result}>"), result, tuple(used))
+        return Operation(text.replace("{d}", f"<{result}>"), result, tuple(used))
 
     def operand(self, node: Expr) -> str:
         if isinstance(node, Cast):
@@ -234,17 +238,17 @@ class _Kernel:
         """Gives every named value a temporary from its definition to its last use; the temporaries."""
         last: dict[str, int] = {}
         for position, item in enumerate(self.items):
-            for name in item.uses if isinstance(item, _Operation) else item.names:
+            for name in item.uses if isinstance(item, Operation) else item.names:
                 last[name] = position
         free: list[str] = []
         everyone: list[str] = []
         for position, item in enumerate(self.items):
-            used = item.uses if isinstance(item, _Operation) else ()
+            used = item.uses if isinstance(item, Operation) else ()
             free += [self.values[name] for name in dict.fromkeys(used) if last[name] == position]
-            made = item.names if isinstance(item, _Access) else () if item.result is None else (item.result,)
+            made = item.names if isinstance(item, Fetch) else () if item.result is None else (item.result,)
             for name in made:
                 if not free:
-                    free.append(f"t{len(everyone)}")
+                    free.append(self.temporary(len(everyone)))
                     everyone.append(free[-1])
                 self.values[name] = min(free)
                 free.remove(self.values[name])
@@ -254,7 +258,7 @@ class _Kernel:
 
     # ---- text
 
-    def walking(self) -> _Pointer:
+    def walking(self) -> Pointer:
         """The pointer that tells when the loop is over."""
         found = next((p for p in self.pointers.values() if p.step > 0), None)
         if found is None:
@@ -272,9 +276,9 @@ class _Kernel:
 
     def function(self) -> KernelFunction:
         count = self.sums.elements
-        last = FIRST_SUM + count - 1
+        registers = [self.sum_register(number) for number in range(count)]
         load, save = ("ldmia", "stmia") if count > 1 else ("ldr", "str")
-        some = f"<t0>, {{r{FIRST_SUM}-r{last}}}" if count > 1 else f"r{FIRST_SUM}, [<t0>]"
+        some = f"<t0>, {{{self.several(registers)}}}" if count > 1 else f"{registers[0]}, [<t0>]"
         body = self.instructions()
         inputs = ['[all] "m"(sums)']
         if self.trips > 1:
@@ -282,14 +286,14 @@ class _Kernel:
             fetched = [] if self.room else ["ldr <t0>, <end>"]
             body = ["1:", *body, *fetched, f"cmp <{self.walking().name}>, {compared}", "bne 1b"]
             inputs.append(f'[end] "{"r" if self.room else "m"}"(end)')
-        body = [f"{load} {some}", *body, "ldr <t0>, <all>", f"{save} {some}"]
+        body = [f"{load} {some}", *self.prepared(), *body, "ldr <t0>, <all>", f"{save} {some}"]
         text = [_OPERAND.sub(r"%[\1]", line) for line in body]
         outputs = [f'[{p.name}] "+r"({p.name})' for p in self.pointers.values()]
-        outputs += ['[t0] "+&r"(t0)', *(f'[{name}] "=&r"({name})' for name in self.temporaries[1:])]
-        clobbers = [f'"r{register}"' for register in range(FIRST_SUM, last + 1)]
+        outputs += ['[t0] "+&r"(t0)', *(f'[{name}] "=&r"({name})' for name in self.scratch[1:])]
+        clobbers = [f'"{register}"' for register in (*registers, *self.vectors)]
         lines = ["    int32_t *t0 = sums;"]
-        if len(self.temporaries) > 1:
-            lines.append(f"    uint32_t {', '.join(self.temporaries[1:])};")
+        if len(self.scratch) > 1:
+            lines.append(f"    uint32_t {', '.join(self.scratch[1:])};")
         lines += ["    __asm__ volatile("]
         lines += [f'        "{line}\\n\\t"' for line in text[:-1]] + [f'        "{text[-1]}"']
         lines += listed("        : ", outputs) + listed("        : ", inputs)
@@ -301,47 +305,31 @@ class _Kernel:
         name = f"nn_kernel_{hashlib.sha256(code.encode()).hexdigest()[:6]}"
         signature = f"void {name}({', '.join(params)})"
         comment = f"/* {count} sums, {self.loop.kernel} steps of the loop at a time. */"
-        return KernelFunction(name, signature, f"{comment}\nKERNEL {signature}\n{{\n{code}\n}}")
+        return KernelFunction(name, signature, f"{comment}\nKERNEL {signature}\n{{\n{code}\n}}", self.guard)
 
     def instructions(self) -> list[str]:
         for p in self.pointers.values():
             p.at = p.first
-            p.ahead = [item.offset for item in self.items if isinstance(item, _Access) and item.pointer is p]
+            p.ahead = [item.offset for item in self.items if isinstance(item, Fetch) and item.pointer is p]
             p.ahead = [*p.ahead[1:], p.first + p.step]
             # A stream moves its pointer with every load; one that goes back and forth stays, and is moved at the end.
             offsets = [p.first, *p.ahead]
-            p.stream = all(0 < after - before <= 255 for before, after in pairwise(offsets))
-        result = []
-        for item in self.items:
-            if isinstance(item, _Access):
-                result.append(self.load(item))
-            else:
-                result.append(self.named(item.text))
+            p.stream = all(0 < after - before <= self.reach for before, after in pairwise(offsets))
+        result = self.printed()
         for p in self.pointers.values():
             rest = p.first + p.step - p.at
-            if rest:
+            if rest and self.trips > 1:
                 result.append(f"{'add' if rest > 0 else 'sub'} <{p.name}>, <{p.name}>, #{abs(rest)}")
         return result
 
+    def printed(self) -> list[str]:
+        """The items in order."""
+        return [self.load(item) if isinstance(item, Fetch) else self.named(item.text) for item in self.items]
+
     def named(self, text: str) -> str:
         for name, temporary in self.values.items():
-            text = text.replace(f"<{name}>", f"<{temporary}>")
+            text = text.replace(f"<{name}>", temporary)
         return text
-
-    def load(self, item: _Access) -> str:
-        p, offset = item.pointer, item.offset
-        target = p.ahead.pop(0)
-        registers = ", ".join(f"<{self.values[name]}>" for name in item.names)
-        pair = item.mnemonic == "ldrd"
-        reach = 1020 if pair else 255
-        delta = target - offset
-        if p.stream and offset == p.at:
-            p.at = target
-            return f"{item.mnemonic} {registers}, [<{p.name}>], #{delta}"
-        distance = offset - p.at
-        if not -reach <= distance <= (1020 if pair else 4095) or (pair and distance % 4):
-            raise self.refuse("an access too far from the pointer", item.names[0])
-        return f"{item.mnemonic} {registers}, [<{p.name}>" + (f", #{distance}]" if distance else "]")
 
 
 def _written_out(loop: For) -> For:
@@ -351,26 +339,6 @@ def _written_out(loop: For) -> For:
         for n in range(loop.kernel)
     ]
     return replace(loop, step=loop.step * loop.kernel, body=tuple(s for one in copies for s in one))
-
-
-def _paired(items: list[_Item]) -> list[_Item]:
-    """Two loads of neighbouring words in a row become one LDRD, which wants an aligned address."""
-    result: list[_Item] = []
-    for item in items:
-        before = result[-1] if result else None
-        if (
-            isinstance(item, _Access)
-            and isinstance(before, _Access)
-            and item.pointer is before.pointer
-            and (item.mnemonic, before.mnemonic) == ("ldr", "ldr")
-            and item.offset == before.offset + 4
-            and item.pointer.aligned
-            and before.offset % 4 == 0
-        ):
-            result[-1] = _Access((*before.names, *item.names), "ldrd", item.pointer, before.offset)
-        else:
-            result.append(item)
-    return result
 
 
 def listed(head: str, operands: list[str]) -> list[str]:
