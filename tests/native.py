@@ -11,6 +11,7 @@ import numpy as np
 from harness.compiler.emit import _nn_math_h, _weights_c, _weights_h
 from harness.compiler.loops import Program
 from harness.compiler.render_c import render_function
+from harness.compiler.scratch import scratch_of
 
 STRICT = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-Wconversion", "-ffp-contract=off"]
 
@@ -29,5 +30,6 @@ def run_native(program: Program, inputs: dict[str, np.ndarray], folder: Path, *f
     function = getattr(ctypes.CDLL(str(library)), program.name)
     ins = [np.ascontiguousarray(inputs[b.name]) for b in program.of_space("input")]
     outs = {b.name: np.zeros(b.shape, b.dtype.np) for b in program.of_space("output")}
-    function(*[ctypes.c_void_p(a.ctypes.data) for a in (*ins, *outs.values())])
+    scratch = [np.full(b.shape, 0x55, b.dtype.np) for b in scratch_of(program)]
+    function(*[ctypes.c_void_p(a.ctypes.data) for a in (*ins, *outs.values(), *scratch)])
     return outs

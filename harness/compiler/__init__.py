@@ -11,7 +11,7 @@ from harness.board import Target
 from harness.compiler.choose import Objective
 from harness.compiler.csource import CSource
 from harness.compiler.frontends import read_model
-from harness.compiler.pipeline import PASSES, compile_graph
+from harness.compiler.pipeline import STAGES, compile_graph
 from harness.compiler.proofs import ProofStore
 from harness.compiler.source_cache import SourceCache
 from harness.errors import BadInput
@@ -74,7 +74,7 @@ def load_sources(path: Path | str, directory: Path | str, target: Target) -> CSo
 def _left_out(root: Path) -> list[str]:
     """The passes that the sources in `root` were made without; none where there is no telling."""
     names = _metadata(root).get("without")
-    known = {p.name for p in PASSES}
+    known = set(STAGES)
     return sorted(known.intersection(map(str, names))) if isinstance(names, list) else []
 
 

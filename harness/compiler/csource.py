@@ -10,6 +10,22 @@ from harness.compiler.graph import Graph, Kept, TensorId
 
 
 @dataclass(frozen=True)
+class Placement:
+    """Where a tensor lives. Tensors that are views of one another share one place, and an output may lie over inputs
+    that its layer reads for the last time."""
+
+    offset: int  # bytes from the start of the arena
+    bytes: int
+
+    def covers(self, offset: int) -> bool:
+        return self.offset <= offset < self.offset + self.bytes
+
+    def meets(self, other: Placement) -> bool:
+        """Whether the two have a byte in common."""
+        return self.offset < other.offset + other.bytes and other.offset < self.offset + self.bytes
+
+
+@dataclass(frozen=True)
 class Layer:
     """One compiled operator group: one C function in one file."""
 
@@ -23,14 +39,7 @@ class Layer:
     macs: int  # multiply-accumulates of one inference
     schedule: str = "plain"  # how its loops were made fast, and with what knobs
     parts: tuple[TensorId, ...] = ()  # tensors that are done with it too, and whose bytes `outputs` cover
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Where a tensor lives. Tensors that are views of one another share a place, or lie inside one another's."""
-
-    offset: int  # bytes from the start of the arena
-    bytes: int
+    scratch: tuple[Placement, ...] = ()  # parts of the arena that are its own while it runs, as further parameters
 
 
 @dataclass(frozen=True)
@@ -55,7 +64,9 @@ class CSource:
     layers: tuple[Layer, ...]
     placements: Mapping[TensorId, Placement]
     arena_bytes: int
-    arena_lower_bound: int  # most bytes alive at once: no plan without overlap can be smaller
+    arena_lower_bound: (
+        int  # most bytes alive at once, less what loops let outputs share with inputs: no plan can be smaller
+    )
     constant_bytes: int  # weights, biases and tables in flash
     kept: Mapping[TensorId, Kept] = field(default_factory=dict)  # tensors that hold fewer channels than the model's
     objective: str = "balanced"  # as `--optimize` takes it

@@ -21,11 +21,12 @@ from pathlib import PurePath
 
 from harness.board import Target
 from harness.compiler.arena import Plan
-from harness.compiler.csource import Layer
+from harness.compiler.csource import Layer, Placement
 from harness.compiler.graph import ABSENT, Graph, TensorId
 from harness.compiler.loops import Program
 from harness.compiler.render_asm import KernelFunction, kernels_of
 from harness.compiler.render_c import WIDTH, array, intrinsics_of, render_function, signature, wrapped
+from harness.compiler.scratch import scratch_of
 
 ARENA_ALIGN = 16  # bytes
 _SPEAKS_BOOL = re.compile(r"\b(bool|true|false)\b")  # what C11 has from <stdbool.h>
@@ -44,12 +45,13 @@ def files_of(
     """Relative path to text, for everything needed to build the model. `without` names passes left out,
     `objective` what the schedules were chosen for."""
     calls = [_call(graph, layer, program, plan) for layer, program in zip(layers, programs, strict=True)]
+    shared = [_shared(graph, layer, program, plan) for layer, program in zip(layers, programs, strict=True)]
     files = {
         "model.h": _model_h(graph, plan, len(layers)),
         "model.c": _model_c(calls),
         "model_layers.h": _MODEL_LAYERS_H,
         "model_layers.c": _model_layers_c(layers, calls, plan),
-        "layers/layers.h": _layers_h(programs),
+        "layers/layers.h": _layers_h(programs, shared),
         "nn_math.h": _nn_math_h(programs),
         "weights.h": _weights_h(programs),
         "weights.c": _weights_c(programs),
@@ -59,8 +61,8 @@ def files_of(
     if kernels:
         files["nn_kernels.h"] = _nn_kernels_h(kernels)
         files["nn_kernels.c"] = _nn_kernels_c(kernels)
-    for layer, program in zip(layers, programs, strict=True):
-        files[layer.file] = _layer_c(graph, layer, program)
+    for layer, program, names in zip(layers, programs, shared, strict=True):
+        files[layer.file] = _layer_c(graph, layer, program, names)
     return files
 
 
@@ -114,7 +116,7 @@ def _model_h(graph: Graph, plan: Plan, layers: int) -> str:
         "",
         f'#define MODEL_NAME "{identifier(PurePath(graph.name).stem)}"',
         f"#define MODEL_LAYER_COUNT {layers}",
-        f"#define MODEL_ARENA_BYTES {max(plan.bytes, 1)} /* lower bound by liveness: {plan.lower_bound} */",
+        f"#define MODEL_ARENA_BYTES {max(plan.bytes, 1)} /* lower bound: {plan.lower_bound} */",
         f"#define MODEL_ARENA_ALIGN {ARENA_ALIGN} /* bytes */",
     ]
     for kind, tensors in (("INPUT", graph.inputs), ("OUTPUT", graph.outputs)):
@@ -138,14 +140,31 @@ def _model_h(graph: Graph, plan: Plan, layers: int) -> str:
 def _call(graph: Graph, layer: Layer, program: Program, plan: Plan) -> str:
     """The call of one layer with its places in the arena, in the order of the function's parameters."""
     args = []
-    op = graph.ops[layer.index]
-    places = [plan.placements[t] for t in (*graph.activations(op), *op.outputs)]
-    buffers = (*program.of_space("input"), *program.of_space("output"))
+    places = (*_places(graph, layer, plan), *layer.scratch)
+    buffers = (*program.of_space("input"), *program.of_space("output"), *scratch_of(program))
     for buffer, place in zip(buffers, places, strict=True):
         const = "const " if buffer.space == "input" else ""
         through = "(void *)" if buffer.dtype.bytes > 1 else ""  # the planner aligned it; the compiler cannot know
         args.append(f"({const}{buffer.dtype.c} *){through}(arena + {place.offset})")
     return f"{layer.name}({', '.join(args)});"
+
+
+def _places(graph: Graph, layer: Layer, plan: Plan) -> list[Placement]:
+    """Of the inputs and outputs of its function."""
+    op = graph.ops[layer.index]
+    return [plan.placements[t] for t in (*graph.activations(op), *op.outputs)]
+
+
+def _shared(graph: Graph, layer: Layer, program: Program, plan: Plan) -> frozenset[str]:
+    """The parameters of a layer that point to bytes of another one: an output, and inputs that it lies over."""
+    inputs, outputs = program.of_space("input"), program.of_space("output")
+    places = _places(graph, layer, plan)
+    names: set[str] = set()
+    for y, output in zip(outputs, places[len(inputs) :], strict=True):
+        for x, input_ in zip(inputs, places[: len(inputs)], strict=True):
+            if output.meets(input_):
+                names |= {y.name, x.name}
+    return frozenset(names)
 
 
 def _model_c(calls: Sequence[str]) -> str:
@@ -200,8 +219,8 @@ def _model_layers_c(layers: Sequence[Layer], calls: Sequence[str], plan: Plan) -
     return "\n".join([*lines, "};", ""])
 
 
-def _layers_h(programs: Sequence[Program]) -> str:
-    prototypes = [f"{signature(p)};" for p in programs]
+def _layers_h(programs: Sequence[Program], shared: Sequence[frozenset[str]]) -> str:
+    prototypes = [f"{signature(p, names)};" for p, names in zip(programs, shared, strict=True)]
     headers = ["#include <stdbool.h>"] if any(_SPEAKS_BOOL.search(line) for line in prototypes) else []
     return _guard("LAYERS_H", [*headers, "#include <stdint.h>", "", *prototypes])
 
@@ -255,7 +274,7 @@ def _weights_c(programs: Sequence[Program]) -> str:
     return "\n".join(parts)
 
 
-def _layer_c(graph: Graph, layer: Layer, program: Program) -> str:
+def _layer_c(graph: Graph, layer: Layer, program: Program, shared: frozenset[str]) -> str:
     head = [
         (
             f"/* Layer {layer.index}: {layer.op}, operator {', '.join(map(str, layer.ops))} of the model;"
@@ -267,6 +286,12 @@ def _layer_c(graph: Graph, layer: Layer, program: Program) -> str:
     for label, tensors in (("in", layer.inputs), ("const", constants), ("out", layer.outputs)):
         for tensor in tensors:
             head += _comment(f" * {label:<6}", _describe(graph, tensor))
+    if shared:
+        head += [
+            " *",
+            " * The output lies over an input: a value may be stored only when what it takes the place of is no longer",
+            " * needed. The order of these loops sees to that.",
+        ]
     head.append(" */")
     uses = ['#include "layers.h"']
     if intrinsics_of(program):
@@ -275,7 +300,7 @@ def _layer_c(graph: Graph, layer: Layer, program: Program) -> str:
         uses.append('#include "../nn_kernels.h"')
     if any(b.in_flash for b in program.of_space("const")):
         uses.append('#include "../weights.h"')
-    function = render_function(program)
+    function = render_function(program, shared)
     if _SPEAKS_BOOL.search(function):
         uses.insert(0, "#include <stdbool.h>")
     return "\n".join([*head, *uses, "", function])
@@ -322,6 +347,7 @@ def _metadata(
                 "outputs": list(layer.outputs),
                 "file": layer.file,
                 "macs": layer.macs,
+                "scratch": [{"offset": place.offset, "bytes": place.bytes} for place in layer.scratch],
             }
             for layer in layers
         ],

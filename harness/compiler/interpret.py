@@ -19,6 +19,7 @@ import numpy as np
 from harness.compiler.interpreter_state import Axis, Memory, Register, Value
 from harness.compiler.loops import (
     COMPARISON,
+    REGISTERS,
     Alloc,
     Binary,
     Block,
@@ -151,7 +152,7 @@ class _Machine:
         value = self.eval(s.value)
         if s.value.dtype != s.buffer.dtype and not isinstance(s.value.dtype, Vec):
             raise self.broken("a store of another dtype", s)
-        if s.buffer.space == "register":
+        if s.buffer.space in REGISTERS:
             self.store_register(s, value)
             return
         if s.buffer.space != "output":
@@ -295,7 +296,7 @@ class _Machine:
 
     def load(self, node: Load) -> Value:
         buffer = node.buffer
-        if buffer.space == "register":
+        if buffer.space in REGISTERS:
             count = 1 if node.lanes is None else self.active(node.lanes, node.active)
             index = self.register_index(buffer, node.index, (count - 1) * node.apart + 1)
             register = self.registers.get(buffer)

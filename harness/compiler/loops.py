@@ -1,10 +1,10 @@
 """The second IR: *how* a layer is computed. Loops, buffers, scalars; everything has a constant shape.
 
     Program = name, buffers: Buffer*, body: Stmt*
-    Buffer  = name, dtype, shape, space: input | output | const | register, data?, align
+    Buffer  = name, dtype, shape, space: input | output | const | register | scratch (memory it is given), data?, align
     Stmt    = For(var, start, stop, step, body, parallel, kernel)   for (var = start; var < stop; var += step)
             | If(cond, then, orelse)
-            | Alloc(buffer)                                 a register or register array lives from here to block end
+            | Alloc(buffer)                                 a register, or an array, lives from here to block end
             | Let(name, value)                              a scalar that never changes
             | Store(buffer, index*, value, active?, apart)
             | Note(text)                                    a comment in the C
@@ -40,7 +40,8 @@ from harness.dtypes import DType, Type, Vec
 
 ARITHMETIC = frozenset({"add", "sub", "mul", "div", "rem", "shl", "shr", "and", "or", "min", "max"})
 COMPARISON = frozenset({"lt", "le", "gt", "ge", "eq", "ne"})
-SPACES = frozenset({"input", "output", "const", "register"})
+REGISTERS = frozenset({"register", "scratch"})  # what an Alloc brings into being, with no value in it
+SPACES = REGISTERS | {"input", "output", "const"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -321,9 +322,7 @@ def with_children(node: Expr, new: tuple[Expr, ...]) -> Expr:
     if all(a is b for a, b in zip(new, children(node), strict=True)):
         return node
     if isinstance(node, Load):
-        if node.active is None:
-            return replace(node, index=new)
-        return replace(node, index=new[:-1], active=new[-1])
+        return replace(node, index=new[: len(node.index)], active=None if node.active is None else new[-1])
     if isinstance(node, Binary):
         return Binary(node.op, *new)
     if isinstance(node, Cast):

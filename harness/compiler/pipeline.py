@@ -16,6 +16,7 @@ from harness.compiler.graph import Graph, Op, TensorId
 from harness.compiler.groups import Groups
 from harness.compiler.interpret import run
 from harness.compiler.loops import Expr, Load, Program, rewrite_block
+from harness.compiler.memory import planned
 from harness.compiler.ops import operator as operator_of
 from harness.compiler.passes.base import Pass
 from harness.compiler.passes.common_subexpressions import CommonSubexpressions
@@ -28,6 +29,7 @@ from harness.compiler.passes.fold_pads import FoldPads
 from harness.compiler.passes.fold_transposes import FoldTransposes
 from harness.compiler.passes.fold_views import FoldViews
 from harness.compiler.passes.merge_activations import MergeActivations
+from harness.compiler.passes.order_operators import OrderOperators
 from harness.compiler.proofs import ProofStore
 from harness.compiler.schedules import PLAIN
 from harness.compiler.schedules.base import Schedule, apply, described
@@ -45,8 +47,12 @@ PASSES: tuple[Pass, ...] = (
     ComposeTables(),  # after it: a clamp that is part of a convolution costs less than one that is part of a table
     DropChannels(),  # before views: a channel is a place in the last dimension, which a view may split
     FoldViews(),  # then what is left of reshapes is about activations only, and no work for anybody after it
-    FoldConcatenations(),  # last: a piece may be a view of what has to lie in the whole
+    FoldConcatenations(),  # after views: a piece may be a view of what has to lie in the whole
+    OrderOperators(),  # last: what it weighs are the tensors that are left, and layers are numbered in its order
 )
+
+SHARE = "share-memory"  # what a memory plan may do besides; it can be left out as a pass can
+STAGES = (*(p.name for p in PASSES), SHARE)
 
 CHECK_SEED = 0x5EED
 
@@ -87,16 +93,22 @@ def compile_graph(
         raise ModelError("has no operators: there is nothing to compile", where=graph.name)
     groups = Groups(model, graph)
     lowered = [lower_layer(groups, op, index, target) for index, op in enumerate(graph.ops)]
-    lifetimes = arena.liveness(graph)
-    choices = [Choice(one.candidates, arena.alive(lifetimes, one.layer.index)) for one in lowered]
+    live = arena.live_bytes(arena.liveness(graph))
+    choices = [Choice(one.candidates, live[one.layer.index]) for one in lowered]
     chosen = choose(choices, objective)
     compiled = [schedule_layer(one, best.schedule, target) for one, best in zip(lowered, chosen, strict=True)]
+    plan, programs = planned(
+        graph, [c.layer for c in compiled], [c.program for c in compiled], share=SHARE not in disabled
+    )
+    # Compared after planning, which may turn loops round.
+    compiled = [
+        c if one is c.program else replace(c, program=verify(one, "planning", target.instructions))
+        for c, one in zip(compiled, programs, strict=True)
+    ]
     if check:
         for one in compiled:
             prove(one, proofs)
-    plan = arena.plan(graph)
-    layers = tuple(c.layer for c in compiled)
-    programs = [c.program for c in compiled]
+    layers = tuple(replace(c.layer, scratch=own) for c, own in zip(compiled, plan.scratch, strict=True))
     return CSource(
         name=graph.name,
         target=target,
@@ -125,11 +137,10 @@ def _aliases(graph: Graph, placements: Mapping[TensorId, Placement]) -> dict[Ten
 
 
 def run_passes(graph: Graph, disabled: frozenset[str] = frozenset()) -> Graph:
-    """All passes but those named in `disabled`. BadInput for a name that no pass has."""
-    known = [p.name for p in PASSES]
-    unknown = sorted(disabled.difference(known))
+    """All passes but those named in `disabled`. BadInput for a name that nothing has that can be left out."""
+    unknown = sorted(disabled.difference(STAGES))
     if unknown:
-        raise BadInput(f"there is no pass {', '.join(map(repr, unknown))}", hint=f"the passes are {', '.join(known)}")
+        raise BadInput(f"there is no pass {', '.join(map(repr, unknown))}", hint=f"the passes are {', '.join(STAGES)}")
     for p in PASSES:
         if p.name not in disabled:
             graph = p.run(graph)

@@ -38,6 +38,7 @@ from harness.compiler.loops import (
     walk,
     walk_expr,
 )
+from harness.compiler.scratch import scratch_of
 from harness.compiler.simplify import simplify
 from harness.dtypes import DType, Vec
 from harness.errors import CompilerBug
@@ -51,20 +52,26 @@ _ATOM, _UNARY, _LOWEST = 20, 15, 0
 WIDTH = 120
 
 
-def render_function(program: Program) -> str:
-    """The definition of the layer's function, its small tables before it."""
+def render_function(program: Program, shared: frozenset[str] = frozenset()) -> str:
+    """The definition of the layer's function, its small tables before it; `shared` as for `signature`."""
     tables = [_table(buffer) for buffer in program.of_space("const") if not buffer.in_flash]
     read = {n.buffer for s in walk(program.body) for e in expressions(s) for n in walk_expr(e) if isinstance(n, Load)}
     unread = [b for b in program.of_space("input") if b not in read]
     ignored = [f"    (void){b.name}; /* the output does not depend on it */" for b in unread]
-    lines = [signature(program), "{", *ignored, *_Printer().block(program.body, 1), "}", ""]
+    lines = [signature(program, shared), "{", *ignored, *_Printer().block(program.body, 1), "}", ""]
     return "\n".join([*tables, *(part for line in lines for part in wrapped(line))])
 
 
-def signature(program: Program) -> str:
-    """`void NAME(const T *restrict input, …, T *restrict output)`."""
-    params = [f"const {b.dtype.c} *restrict {b.name}" for b in program.of_space("input")]
-    params += [f"{b.dtype.c} *restrict {b.name}" for b in program.of_space("output")]
+def signature(program: Program, shared: frozenset[str] = frozenset()) -> str:
+    """`void NAME(const T *restrict input, …, T *restrict output, T *restrict scratch, …)`.
+
+    Parameters named in `shared` may point to the same bytes: they are not `restrict`, and the C compiler keeps their
+    loads and stores in order.
+    """
+    params = []
+    for b in (*program.of_space("input"), *program.of_space("output"), *scratch_of(program)):
+        const = "const " if b.space == "input" else ""
+        params.append(f"{const}{b.dtype.c} *{'' if b.name in shared else 'restrict '}{b.name}")
     return f"void {program.name}({', '.join(params)})"
 
 
@@ -153,7 +160,7 @@ class _Printer:
         declared_at = _first_stores(block)
         for position, s in enumerate(block):
             if isinstance(s, Alloc):
-                if s.buffer not in declared_at:
+                if s.buffer not in declared_at and s.buffer.space != "scratch":
                     size = f"[{s.buffer.elements}]" if s.buffer.shape else ""
                     aligned = f"_Alignas({s.buffer.align}) " if s.buffer.align > 1 else ""
                     lines.append(f"{pad}{aligned}{s.buffer.dtype.c} {s.buffer.name}{size};")

@@ -15,6 +15,7 @@ from harness.compiler.intrinsics.lanes import reach
 from harness.compiler.loops import (
     ARITHMETIC,
     COMPARISON,
+    REGISTERS,
     SPACES,
     Alloc,
     Binary,
@@ -34,6 +35,7 @@ from harness.compiler.loops import (
     Var,
     walk_expr,
 )
+from harness.compiler.scratch import scratch_of
 from harness.compiler.simplify import Range, assume, interval, loop_range
 from harness.dtypes import DType, Type, Vec
 from harness.errors import CompilerBug
@@ -70,7 +72,7 @@ class _Verifier:
             raise CompilerBug(f"{text}: {node}", where=f"{self.program.name} after {self.stage}")
 
     def check(self) -> None:
-        names = [b.name for b in self.program.buffers]
+        names = [b.name for b in (*self.program.buffers, *scratch_of(self.program))]
         self.rule(len(set(names)) == len(names), "two buffers of one name", names)
         self.rule(bool(_IDENTIFIER.match(self.program.name)), "not a C identifier", self.program.name)
         for buffer in self.program.buffers:
@@ -99,7 +101,9 @@ class _Verifier:
                 self.block(s.orelse, scope)
             elif isinstance(s, Alloc):
                 self.buffer(s.buffer)
-                self.rule(s.buffer.space == "register", "an Alloc of something else than a register", s)
+                plain = s.buffer.shape != () and isinstance(s.buffer.dtype, DType)
+                self.rule(s.buffer.space != "scratch" or plain, "scratch memory that is no array of elements", s)
+                self.rule(s.buffer.space in REGISTERS, "an Alloc of something else than a register", s)
                 self.name(s.buffer.name, scope)
                 scope = replace(scope, registers=scope.registers | {s.buffer})
             elif isinstance(s, Let):
@@ -141,8 +145,8 @@ class _Verifier:
         self.block(s.body, inside)
 
     def store(self, s: Store, scope: Scope) -> None:
-        self.rule(s.buffer.space in ("output", "register"), "a store into read-only memory", s)
-        known = s.buffer in (scope.registers if s.buffer.space == "register" else self.buffers)
+        self.rule(s.buffer.space in REGISTERS | {"output"}, "a store into read-only memory", s)
+        known = s.buffer in (scope.registers if s.buffer.space in REGISTERS else self.buffers)
         self.rule(known, "a store into a buffer that is not in scope", s)
         if isinstance(s.value.dtype, Vec) and s.value.dtype != s.buffer.dtype:
             self.lanes(s, s.value.dtype, scope)
@@ -183,7 +187,7 @@ class _Verifier:
             if isinstance(n, Var):
                 self.rule(scope.names.get(n.name) == n.dtype, "a name that is not in scope", n)
             elif isinstance(n, Load):
-                known = n.buffer in (scope.registers if n.buffer.space == "register" else self.buffers)
+                known = n.buffer in (scope.registers if n.buffer.space in REGISTERS else self.buffers)
                 self.rule(known, "a load from a buffer that is not in scope", n)
                 racing = n.buffer.space == "output" and scope.inside_parallel
                 self.rule(not racing, "an output read inside a parallel loop", n)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.compiler.csource import CSource, Layer
+from harness.compiler.graph import TensorId
 from harness.debug.image import Image
 
 NULL_PAGE = 256  # bytes; the offsets that a field of a structure at NULL usually has
@@ -94,20 +95,27 @@ class AddressMap:
             yield Place("section", f"in {section.name}")
 
     def _tensor(self, offset: int) -> str:
-        """Which tensor lies at `offset` in the arena: of several that take turns there one of the running layer's."""
+        """Which tensor lies at `offset` in the arena: of several that take turns there those of the running layer."""
         if self._source is None:
             return f", {_bytes(offset)} from its start"
-        here = [t for t, place in self._source.placements.items() if 0 <= offset - place.offset < place.bytes]
+        places = self._source.placements
         layer = self._layer
-        near = [t for t in here if layer is not None and t in (*layer.outputs, *layer.inputs)]
-        if not near and not here:
+        own = () if layer is None else (*layer.outputs, *layer.inputs)
+        near = {places[t]: t for t in reversed(own) if t in places and places[t].covers(offset)}  # of views the last
+        here = [*reversed(near.values())] or [t for t, place in places.items() if place.covers(offset)][:1]
+        if layer is not None and not near and any(place.covers(offset) for place in layer.scratch):
+            return f", in scratch memory of {layer.name}"
+        if not here:
             return f", {_bytes(offset)} from its start, between tensors"
-        tensor = (near or here)[0]
+        return ", " + ", which lies over ".join(self._element(tensor, offset) for tensor in here)
+
+    def _element(self, tensor: TensorId, offset: int) -> str:
+        assert self._source is not None
         info = self._source.graph.tensors[tensor] if tensor < len(self._source.graph.tensors) else None
         if info is None:
-            return f", in tensor {tensor}"
+            return f"in tensor {tensor}"
         element = (offset - self._source.placements[tensor].offset) // info.dtype.bytes
-        return f", element {element} of {info.elements} of tensor {tensor} {quoted(info.name)}"
+        return f"element {element} of {info.elements} of tensor {tensor} {quoted(info.name)}"
 
 
 def _bytes(count: int) -> str:

@@ -22,7 +22,7 @@ def summary(source: CSource, folder: Path, files: int, objective: str) -> Render
     for layer in source.layers:
         table.add_row(str(layer.index), layer.name, layer.op, f"{layer.macs:,}", layer.schedule, layer.file)
     plan = (
-        f"arena {source.arena_bytes:,} B (lower bound {source.arena_lower_bound:,}) · "
+        f"{arena(source.arena_bytes, source.arena_lower_bound)} · "
         f"constants {source.constant_bytes:,} B · {sum(layer.macs for layer in source.layers):,} MACs"
     )
     written = Text(f"{files} files in {printable(str(folder))}")
@@ -40,6 +40,12 @@ def _trades(source: CSource, objective: str) -> Table:
         figures = (t.instructions, t.code_bytes, t.constant_bytes, t.ram_bytes)
         table.add_row(name, *(f"{figure:,}" for figure in figures))
     return table
+
+
+def arena(size: int, bound: int) -> str:
+    """What the memory plan takes, and how far that is from the least that any plan could."""
+    far = f"{size - bound:,} above the lower bound of {bound:,}" if size > bound else "the lower bound"
+    return f"arena {size:,} B ({far})"
 
 
 def as_json(source: CSource, folder: Path, paths: Sequence[Path]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from harness.debug.comparison import LayerResult, Status
 from harness.report.columns import WIDTH
+from harness.report.compiled import arena
 from harness.report.layer_table import layer_table
 from harness.report.text import printable, printable_lines
 from harness.report.traceback import traceback_text
@@ -139,7 +140,7 @@ def timings(report: Report) -> Text:
 def memory_line(report: Report) -> Text:
     memory = report.memory()
     return Text(
-        f"arena {memory['arena_bytes']:,} B (lower bound {memory['arena_lower_bound']:,}) · "
+        f"{arena(memory['arena_bytes'], memory['arena_lower_bound'])} · "
         f"flash {memory['flash_bytes']:,} B ({memory['flash_code_bytes']:,} without weights) · "
         f"RAM {memory['ram_bytes']:,} B · stack {memory['stack_bytes']:,} B"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -224,6 +225,13 @@ def test_the_short_shift_is_taken_only_where_its_rounding_fits(beyond: int, name
             shifts=np.array([-31], np.int32),
         )
         assert name in [i.name for i in intrinsics_of(matmul("l_0", a, 1, w))]
+
+
+def test_one_channel_alone_has_no_pair() -> None:
+    """A clamp at the zero point is scaled by one multiplication, and half of the sums of pairs belong to nobody."""
+    clamped = replace(arithmetic(1, 1), low=-20, output_zero_point=-20)
+    plain = convolution("l_0", clamped, 1, WIDE(5, 1), WIDE(3, 1), weights((1, 1, 1, 8), 1))
+    check(plain, scheduled(plain, M4, schedules.CONTRACTION))
 
 
 def test_channels_of_one_multiplier_keep_their_own_shifts() -> None:

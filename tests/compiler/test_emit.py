@@ -124,6 +124,38 @@ def test_a_layer_says_what_it_reads_and_writes() -> None:
     assert "out   int8[1, 4, 4, 4] scale " in head
 
 
+def test_scratch_memory_is_a_parameter_and_a_part_of_the_arena() -> None:
+    net = Net(3)
+    net.conv2d(net.input((1, 6, 6, 16)), (3, 3), 4)
+    source = compile_graph(parse_model(net.build(), "net.tflite"), Target("cortex-m3", frozenset()))
+    layers = json.loads(source.files["metadata.json"])["layers"]
+    (layer,) = [layer for layer in source.layers if layer.scratch]
+    (place,) = layer.scratch
+    assert layers[layer.index]["scratch"] == [{"offset": place.offset, "bytes": place.bytes}]
+    assert place.offset + place.bytes <= source.arena_bytes
+    assert not any(place.meets(source.placements[t]) for t in (*layer.inputs, *layer.outputs))
+    prototype = f"void {layer.name}(const int8_t *input, int8_t *output, int8_t *restrict patch)"
+    assert f"{prototype};" in source.files["layers/layers.h"]
+    assert f"{prototype}\n" in source.files[layer.file]
+    for file in ("model.c", "model_layers.c"):
+        assert f"(int8_t *)(arena + {place.offset}));" in source.files[file]
+
+
+def test_without_shared_memory_every_parameter_is_restrict() -> None:
+    graph, target = parse_model(every_operator().build(), "net.tflite"), Target("cortex-m3", frozenset())
+    apart = compile_graph(graph, target, disabled=frozenset({"share-memory"}))
+    shared = compile_graph(graph, target)
+    assert apart.arena_bytes > shared.arena_bytes
+    for source in (apart, shared):
+        lines = source.files["layers/layers.h"].splitlines()
+        prototypes = "".join(line for line in lines if line.startswith("void"))
+        assert (prototypes.count("*") == prototypes.count("*restrict ")) == (source is apart)
+        for layer in source.layers:
+            over = any(source.placements[x].meets(source.placements[y]) for x in layer.inputs for y in layer.outputs)
+            text = source.files[layer.file]
+            assert ("lies over an input" in text) == over == ("int8_t *output" in text)
+
+
 @pytest.mark.parametrize("kind", ["conv2d", "depthwise_conv2d", "max_pool", "average_pool", "add"])
 def test_a_layer_whose_clamp_leaves_one_value_is_clean_c(kind: str, tmp_path: Path) -> None:
     """Zero point 127 under RELU: every element is 127, and nothing is computed that nobody reads."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -204,8 +204,11 @@ def test_elements_and_output_checksums(source: CSource) -> None:
 # ---- what does not -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("in_place", [False, True], ids=["side by side", "each over the one before"])
 @pytest.mark.parametrize("wrong", range(6))
-def test_a_wrong_layer_is_local_and_those_after_it_propagated(source: CSource, wrong: int) -> None:
+def test_a_wrong_layer_is_local_and_those_after_it_propagated(source: CSource, wrong: int, in_place: bool) -> None:
+    if in_place:
+        source = replace(source, placements={t: Placement(0, p.bytes) for t, p in source.placements.items()})
     comparison = judged(Device(source, {wrong: scramble}))
     assert comparison.verdict is Verdict.MISMATCH
     found = statuses(comparison)

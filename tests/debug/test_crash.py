@@ -272,6 +272,16 @@ def test_of_tensors_that_take_turns_the_running_layers_is_named(places: Path) ->
     assert "tensor 3" in AddressMap(image, shared, source.layers[2]).at(ARENA + 16 + 4).text
 
 
+def test_an_output_is_named_before_the_input_it_lies_over_and_scratch_memory_as_such(places: Path) -> None:
+    source = _source()
+    over = replace(source, placements={**source.placements, 1: Placement(8, 32)})
+    layer = replace(source.layers[1], scratch=(Placement(40, 8),))
+    map_ = AddressMap(Image(places), over, layer)
+    both = r"element 1 of 8 of tensor 1 .*, which lies over element 12 of 16 of tensor 0 "
+    assert re.search(both, map_.at(ARENA + 12).text)
+    assert map_.at(ARENA + 44).text == "in the arena, in scratch memory of outer"
+
+
 @pytest.mark.parametrize(
     ("sp", "mmfar", "overflow"),
     [(STACK - 64, 0x60000000, True), (STACK + 8, STACK - 16, True), (STACK + 8, 0x60000000, False)],

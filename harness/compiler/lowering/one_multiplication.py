@@ -90,6 +90,9 @@ def one_multiplication(scale: Scale, fraction: int = 0) -> OneMultiplication | N
 
     Multipliers are below 2^31 and addends below 2^30, and 2^15 if that can be.
     """
+    if not len(scale.shifts):  # the upper sums of a layer of one channel
+        none = np.zeros(0, np.int64)
+        return OneMultiplication(none, none, none, 0)
     if scale.low < scale.zero_point or bool(np.any(scale.shifts > MOST_SHIFT)):
         return None
     sums = scale.around_steps()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from itertools import accumulate
 from typing import Protocol
 
-from harness.compiler.arena import liveness
+from harness.compiler.arena import live_bytes, liveness
 from harness.compiler.graph import Graph
 
 
@@ -20,8 +19,4 @@ class Pass(Protocol):
 
 def peak(graph: Graph) -> int:
     """Most bytes alive at one layer, were every operator of `graph` a layer."""
-    change = [0] * (len(graph.ops) + 1)
-    for life in liveness(graph):
-        change[life.first] += life.bytes
-        change[life.last + 1] -= life.bytes
-    return max(accumulate(change))
+    return max(live_bytes(liveness(graph)), default=0)

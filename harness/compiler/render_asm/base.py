@@ -197,7 +197,7 @@ class Kernel:
             start = from_affine(terms, constant + advance * int(self.loop.start.value))
             step = advance * self.loop.step * width
             words = all(factor * width % 4 == 0 for factor in (*terms.values(), advance * self.loop.step))
-            space = {"const": "weights", "register": node.buffer.name}.get(node.buffer.space, "input")
+            space = {"const": "weights", "input": "input"}.get(node.buffer.space, node.buffer.name)
             taken = sum(p.name.startswith(space) for p in self.pointers.values())
             label = space + (f"_{taken}" if taken else "")
             aligned = words and node.buffer.align >= 4

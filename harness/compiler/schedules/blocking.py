@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-from harness.compiler.loops import Binary, Expr, binary
+from harness.compiler.loops import Binary, Buffer, Expr, binary
 from harness.compiler.lowering.contraction import Contraction
 from harness.compiler.lowering.window import Window
+from harness.dtypes import DType
+
+ON_STACK = 64  # bytes of an array that may lie there
 
 
 @dataclass(frozen=True)
@@ -17,6 +21,7 @@ class Blocking:
     channels: int
     unrolled: int  # steps of the kernel that are written out
     pairs: bool  # 16-bit lanes, two of them multiplied by one SMLAD
+    narrow: bool = False  # with pairs: the kernel widens what it reads, and needs no patch
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,12 @@ def steps(terms: int, blocking: Blocking, *, whole: bool) -> tuple[int, int]:
     while step > least and (terms % step if whole else -(-terms // step) * step - terms >= 4):
         step -= least
     return step, -(-terms // step) * step
+
+
+def room(name: str, dtype: DType, shape: tuple[int, ...]) -> Buffer:
+    """Words that a layer needs while it runs: on the stack, or in the arena where they are more than a few."""
+    few = math.prod(shape) * dtype.bytes <= ON_STACK
+    return Buffer(name, dtype, shape, "register" if few else "scratch", align=4)
 
 
 def within(position: Expr, window: Window) -> Expr | None:

@@ -42,11 +42,14 @@ class Product:
         blocking = Blocking(self.pixels, self.channels, self.unrolled, bool(self.pairs))
         channels = spec.weights.shape[0]
         terms = spec.weights[0].size
-        direct = spec.pointwise and not blocking.pairs
+        pixels = spec.batch * spec.rows.out * spec.columns.out if spec.pointwise else spec.columns.out
+        if blocking.pairs and spec.pointwise and pixels == 1 and terms % 4 == 0:
+            # No register is left for the end of the loop: half as many turns pay half of what that costs.
+            blocking = replace(blocking, narrow=True, unrolled=2 * blocking.unrolled)
+        direct = spec.pointwise and (blocking.narrow or not blocking.pairs)
         if direct and self.pixels * terms > REACH:
             return None
         step, depth = steps(terms, blocking, whole=direct)
-        pixels = spec.batch * spec.rows.out * spec.columns.out if spec.pointwise else spec.columns.out
         fewest = channels + channels % 2 if blocking.pairs else channels
         if self.pixels > pixels or self.channels // 2 >= max(fewest, FEWEST_SUMS // self.pixels):
             return None  # as much as a smaller block does

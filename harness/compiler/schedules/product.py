@@ -46,7 +46,7 @@ from harness.compiler.lowering.building import parallel, serial
 from harness.compiler.lowering.contraction import Arithmetic, Contraction
 from harness.compiler.render_asm import printable
 from harness.compiler.schedule import unroll
-from harness.compiler.schedules.blocking import Plan, all_within, both, within
+from harness.compiler.schedules.blocking import Plan, all_within, both, room, within
 from harness.compiler.schedules.rescale import Scaling, largest_sum, table
 from harness.compiler.simplify import simplify
 from harness.dtypes import DType
@@ -81,7 +81,8 @@ class Writer:
         if x.data is not None:
             self.x = replace(self.x, data=x.data.reshape(self.x.shape))
         self.flat = s.pointwise
-        self.direct = self.flat and not plan.blocking.pairs  # the kernel reads the input itself
+        # The kernel reads the input itself.
+        self.direct = self.flat and (plan.blocking.narrow or not plan.blocking.pairs)
         self.channels = s.weights.shape[0]
         self.pixels_of_row = s.batch * s.rows.size * s.columns.size if self.flat else s.columns.out
         if self.flat:
@@ -122,8 +123,8 @@ class Writer:
         if self.plan.blocking.pairs:  # in words, the pixels' pairs lie side by side and are loaded two at a time
             pairs = (self.plan.depth // 2, self.p, 2)
             shape = pairs if self.words else (self.p, self.plan.depth)
-            return Buffer("patch", DType.I16, shape, "register", align=4)
-        return Buffer("patch", DType.I8, (self.p, self.plan.depth), "register", align=4)
+            return room("patch", DType.I16, shape)
+        return room("patch", DType.I8, (self.p, self.plan.depth))
 
     def packed(self) -> Buffer:
         """The weights in the order in which the kernel reads them.
@@ -288,25 +289,43 @@ class Writer:
 
     def kernel(self, pixel: Var, sums: Buffer) -> Block:
         k = Var("k")
-        body = self.pairsteps(k, sums) if self.plan.blocking.pairs else self.scalarsteps(pixel, k, sums)
-        count = self.plan.depth // 2 if self.plan.blocking.pairs else self.plan.depth
-        factor = self.step // 2 if self.plan.blocking.pairs else self.step
+        taken = 1  # terms of the sum that an iteration takes
+        if self.plan.blocking.narrow:
+            body, taken = self.wordsteps(pixel, k, sums), 4
+        elif self.plan.blocking.pairs:
+            body, taken = self.pairsteps(k, sums), 2
+        else:
+            body = self.scalarsteps(pixel, k, sums)
+        count, factor = self.plan.depth // taken, self.step // taken
         return (replace(serial("k", 0, count, *body), kernel=factor),)
 
     def pairsteps(self, k: Var, sums: Buffer) -> Block:
         assert self.patch is not None
-        g = Var("g")
         xs = []
         for q in range(self.p):
             at = (k, Const(q), Const(0)) if self.words else (Const(q), k * 2)
             xs.append(Let(f"x_{q}", Load(self.patch, at, I16X2)))
-        body: list[Stmt] = list(xs)
-        words = [Let(f"w_{i}", Load(self.weights, (g, k, Const(i), Const(0)), I16X2)) for i in range(self.c // 2)]
+        return (*xs, *self.products(xs, k, sums))
+
+    def wordsteps(self, pixel: Var, k: Var, sums: Buffer) -> Block:
+        """Four terms: each pixel's word, its bytes 0 and 2, then 1 and 3."""
+        words = [Let(f"word_{q}", Load(self.x, (pixel + q, k * 4), I8X4)) for q in range(self.p)]
+        body: list[Stmt] = list(words)
+        for half, widen in enumerate((SXTB16, SXTB16_ROR8)):
+            xs = [Let(f"x_{q}_{half}", Call(widen, (word.var,))) for q, word in enumerate(words)]
+            body += [*xs, *self.products(xs, k * 2 + half, sums, f"_{half}")]
+        return tuple(body)
+
+    def products(self, xs: Sequence[Let], k: Expr, sums: Buffer, suffix: str = "") -> Block:
+        """Every pixel's pair times pair `k` of every channel."""
+        places = [(Var("g"), k, Const(i), Const(0)) for i in range(self.c // 2)]
+        words = [Let(f"w_{i}{suffix}", Load(self.weights, at, I16X2)) for i, at in enumerate(places)]
+        body: list[Stmt] = []
         at_once = 2  # two words by one load
         for pair, word in enumerate(words):
             if pair % at_once == 0:
                 body += words[pair : pair + at_once]
-            lower = Let(f"low_{pair}", Call(LOW_BYTES, (word.var,)))
+            lower = Let(f"low_{pair}{suffix}", Call(LOW_BYTES, (word.var,)))
             body += self.multiplied(xs, word, sums, 2 * pair + 1)
             body += [lower, *self.multiplied(xs, lower, sums, 2 * pair)]
         return tuple(body)

@@ -10,12 +10,13 @@
                 scale, clamp, store
 
 Neighbouring outputs share most of their inputs, and all of them the weights. What lies left or right of the input
-counts as its zero point, so that one bias is right for all. Where the outputs stand in a column, blocks run down.
+counts as its zero point, so that one bias is right for all. Where the outputs stand in a column, blocks run down it,
+and the channels inside them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -113,16 +114,18 @@ class _Writer:
         lets = self.scaling.lets(c, "_c")
         total = Buffer("outside", I32, (), "register")
         missing = self.missing(total) if self.across.padded else ()
-        channel: Block = (
-            start,
-            Alloc(total),
-            store(total, value=start.var),
-            *missing,
-            *lets,
-            *self.blocks(total, lets),
-        )
+        head: Block = (start, Alloc(total), store(total, value=start.var), *missing, *lets)
+
+        def channels(*body: Stmt) -> Stmt:
+            return parallel("c", self.channels, *head, *body)
+
+        inner: Block
+        if self.down and not missing:  # from top to bottom, all channels at once: what is above is read no more
+            inner = self.blocks(lambda at: (channels(*self.block(at, total, lets)),))
+        else:
+            inner = (channels(*self.blocks(lambda at: self.block(at, total, lets))),)
         bounds: Block = (Let("k_first", first), Let("k_stop", stop)) if self.across.padded else ()
-        over = parallel("across", self.across.out, *bounds, parallel("c", self.channels, *channel))
+        over = parallel("across", self.across.out, *bounds, *inner)
         body: Block = (parallel("n", self.spec.batch, over),)
         tables = (self.x, self.bias, *self.scaling.tables, self.weights)
         inputs = (self.x,) if self.x.space == "input" else ()
@@ -154,12 +157,12 @@ class _Writer:
 
     # ---- the blocks of a row
 
-    def blocks(self, total: Buffer, lets: Sequence[Let]) -> Block:
+    def blocks(self, block: Callable[[Expr], Block]) -> Block:
         out, n = self.along.out, self.outputs
         if out == n:
-            return self.block(Const(0), total, lets)
+            return block(Const(0))
         at = Let("at", minimum(Var("block"), out - n))  # the last block reaches back over what is there already
-        body = (at, *self.block(at.var, total, lets))
+        body = (at, *block(at.var))
         return (For("block", Const(0), Const(-(-out // n) * n), body, n, parallel=True),)
 
     def block(self, at: Expr, total: Buffer, lets: Sequence[Let]) -> Block:

@@ -4,13 +4,16 @@
  * const int8[4, 3, 3, 3] scales 0.00290676183 .. 0.00534182275 along dimension 0 "weights_1"
  * const int32[4] scales 6.80937083e-05 .. 0.000125137361 along dimension 0 "bias_2"
  * out   int8[1, 4, 4, 4] scale 0.05391711 zero point -17 "conv_2d_0"
+ *
+ * The output lies over an input: a value may be stored only when what it takes the place of is no longer
+ * needed. The order of these loops sees to that.
  */
 #include "layers.h"
 #include "../nn_math.h"
 #include "../nn_kernels.h"
 #include "../weights.h"
 
-void conv2d_0(const int8_t *restrict input, int8_t *restrict output)
+void conv2d_0(const int8_t *input, int8_t *output)
 {
     for (int32_t oy = 0; oy < 4; oy++) {
         for (int32_t block = 0; block < 4; block += 2) {

@@ -109,6 +109,50 @@ def exact(model: bytes, name: str, level: str, folder: Path) -> None:
                     assert np.array_equal(session.read_tensor(tensor), expected), layer.name
 
 
+def moved_about() -> bytes:
+    """Layers that lie over what they read: below it, above it, and, added in place, on it."""
+    net = Net(12)
+    x = net.conv2d(net.input((1, 11, 9, 6)), (3, 3), 12, activation="RELU")
+    for stride in (1, 1, 1, 2):
+        y = net.depthwise_conv2d(net.conv2d(x, (1, 1), 12), (3, 3), activation="RELU")
+        x = net.add(net.conv2d(y, (3, 3), 12), x)
+        x = net.conv2d(x, (1, 1), 12, stride=(stride, stride))
+    x = net.depthwise_conv2d(x, (3, 3), stride=(2, 2))
+    x = net.max_pool(net.average_pool(x, (2, 2), padding="SAME", stride=(1, 1)), (2, 2), stride=(1, 1))
+    net.softmax(net.fully_connected(net.reshape(x), 24))
+    return net.build()
+
+
+@pytest.mark.parametrize("optimize", ["-O0", "-O2", "-O3", "-Os"])
+@pytest.mark.parametrize("name", ["qemu_cortex_m0", "qemu_cortex_m3", "qemu_cortex_m4"])
+def test_layers_that_write_over_their_inputs_are_exact(name: str, optimize: str, tmp_path: Path) -> None:
+    model = moved_about()
+    path = tmp_path / "moved.tflite"
+    path.write_bytes(model)
+    graph, board = parse_model(model, "moved.tflite"), load_board(name)
+    source = harness.compile_model(path, board.target)
+    texts = [source.files[layer.file] for layer in source.layers]
+    assert sum("lies over an input" in text for text in texts) >= 8
+    assert any("_back" in text for text in texts)
+    firmware = harness.build(source, board, level=optimize)
+    rng = np.random.default_rng(6)
+    with harness.open_session(firmware, board) as session:
+        for _ in range(2):
+            given = rng.integers(-128, 128, (1, 11, 9, 6)).astype(np.int8)
+            want = run_reference(graph, [given])
+            for whole in (False, True):
+                session.write_tensor(graph.inputs[0], given)
+                for layer in source.layers if not whole else ():
+                    session.run_layers(layer.index, layer.index + 1)
+                    for tensor in layer.outputs:
+                        kept = source.kept.get(tensor)
+                        expected = want[tensor] if kept is None else kept.without_unread(want[tensor])
+                        assert np.array_equal(session.read_tensor(tensor), expected), layer.name
+                if whole:
+                    session.run()
+                assert np.array_equal(session.read_tensor(graph.outputs[0]), want[graph.outputs[0]])
+
+
 def test_the_kernels_are_there() -> None:
     """What the test above runs is assembly: vectors on the M55, 16-bit pairs on the M4, single products on the M3."""
     graph = parse_model(odd_shapes(), "odd.tflite")
