@@ -145,6 +145,23 @@ def test_depthwise(rows: Window, columns: Window, depth: int, each: int, batch: 
     assert np.array_equal(got.reshape(want.shape), want)
 
 
+@settings(max_examples=40, deadline=None)
+@given(windows(), windows(), st.integers(2, 5), st.integers(0, 999))
+def test_every_strip_of_a_depthwise_convolution_is_exact(rows: Window, columns: Window, depth: int, seed: int) -> None:
+    """All ways to cut a layer: along rows and columns, one and two rows of outputs, the last strip reaching back."""
+    plain = depthwise(
+        "l_0",
+        arithmetic(depth, 5 * seed + 1),
+        1,
+        rows,
+        columns,
+        weights((rows.kernel, columns.kernel, depth), seed),
+        depth,
+    )
+    for number in range(len(candidates(plain, M55, schedules.DEPTHWISE))):
+        check(plain, scheduled(plain, M55, schedules.DEPTHWISE, number), M55)
+
+
 @settings(max_examples=30, deadline=None)
 @given(
     st.integers(1, 5),
