@@ -2,12 +2,12 @@
 
     speed      fewest instructions
     size       fewest bytes of flash
-    ram        fewest instructions among what keeps the peak of memory as low as it can be
-    balanced   instructions and bytes of flash weighed against each other
+    ram        the lowest peak of memory, then fewest instructions
+    balanced   instructions, bytes of flash and the peak of memory weighed against each other
 
 A layer is one of many: what a byte is worth in instructions follows from what the whole model takes of both, so that a
-layer that hardly runs is made small and one that runs all the time is made fast. Memory has one peak: only a layer that
-would raise it has to do with less.
+layer that hardly runs is made small and one that runs all the time is made fast. Memory has one peak, and only the
+layers there have to do with less: `peak` sees to that.
 """
 
 from __future__ import annotations
@@ -43,14 +43,6 @@ class Candidate:
     cost: Cost
 
 
-@dataclass(frozen=True)
-class Choice:
-    """What a layer can be, and the bytes of tensors that are alive while it runs."""
-
-    candidates: Sequence[Candidate]
-    alive: int
-
-
 def candidates(program: Program, target: Target, family: Family) -> list[Candidate]:
     """What `program`, as it was lowered, can be: every legal schedule of the first tier that has one."""
     for tier in family:
@@ -64,13 +56,10 @@ def candidates(program: Program, target: Target, family: Family) -> list[Candida
     return []
 
 
-def choose(layers: Sequence[Choice], objective: Objective) -> list[Candidate]:
-    """For each layer the best of its candidates; of equals the one that comes first."""
+def choose(layers: Sequence[Sequence[Candidate]], objective: Objective) -> list[Candidate]:
+    """For each layer the best of its candidates, memory apart: see `peak`. Of equals the one that comes first."""
     if objective is Objective.SIZE:
-        return [min(each.candidates, key=lambda one: (one.cost.flash_bytes, one.cost.instructions)) for each in layers]
-    if objective is Objective.RAM:
-        peak = max(each.alive + min(one.cost.scratch_bytes for one in each.candidates) for each in layers)
-        layers = [_below(each, peak) for each in layers]
+        return [min(found, key=lambda one: (one.cost.flash_bytes, one.cost.instructions)) for found in layers]
     chosen = _cheapest(layers, 0.0)
     if objective is Objective.BALANCED:
         # What a byte is worth depends on the sums of what is chosen, and is settled after a few rounds.
@@ -80,27 +69,21 @@ def choose(layers: Sequence[Choice], objective: Objective) -> list[Candidate]:
     return chosen
 
 
-def _cheapest(layers: Sequence[Choice], price: float) -> list[Candidate]:
+def _cheapest(layers: Sequence[Sequence[Candidate]], price: float) -> list[Candidate]:
     """Fewest instructions, where a byte of flash costs as much as `price` of them."""
 
     def rank(one: Candidate) -> tuple[float, float]:
         return one.cost.instructions + price * one.cost.flash_bytes, one.cost.flash_bytes
 
-    return [min(each.candidates, key=rank) for each in layers]
+    return [min(found, key=rank) for found in layers]
 
 
-def _below(each: Choice, peak: int) -> Choice:
-    """What keeps the memory in use at `peak` or less; there is something."""
-    return Choice([one for one in each.candidates if each.alive + one.cost.scratch_bytes <= peak], each.alive)
-
-
-def trade(layers: Sequence[Choice], objective: Objective) -> Trade:
-    """What the model will cost when `objective` chooses."""
-    costs = [one.cost for one in choose(layers, objective)]
+def trade(chosen: Sequence[Candidate], objective: Objective, ram_bytes: int) -> Trade:
+    """What the model will cost when its layers are `chosen`."""
     return Trade(
         objective.value,
-        round(sum(c.instructions for c in costs)),
-        round(sum(c.code_bytes for c in costs)),
-        sum(c.constant_bytes for c in costs),
-        max(each.alive + c.scratch_bytes for each, c in zip(layers, costs, strict=True)),
+        round(sum(one.cost.instructions for one in chosen)),
+        round(sum(one.cost.code_bytes for one in chosen)),
+        sum(one.cost.constant_bytes for one in chosen),
+        ram_bytes,
     )

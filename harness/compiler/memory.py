@@ -98,14 +98,43 @@ class _Layer:
         raise CompilerBug("the memory plan puts tensors where no way to run the layer allows it", where=self.layer.name)
 
 
+class Usage:
+    """What any plan takes at least while a layer of `graph` runs."""
+
+    def __init__(self, graph: Graph, *, share: bool) -> None:
+        lifetimes = arena.liveness(graph)
+        self.graph = graph
+        self.share = share
+        self.alive: Sequence[int] = arena.live_bytes(lifetimes)  # bytes of tensors, by layer
+        self.sizes = {t: tensor.bytes for t, tensor in enumerate(graph.tensors)}
+        self.last = {life.tensor: life.last for life in lifetimes}
+
+    def bytes_of(self, layer: Layer, program: Program) -> int:
+        """Tensors, and what the layer works in; what may be shared is counted once."""
+        needs = _Layer(self.graph, layer, program, self.dying(layer.index)).needs(share=self.share)
+        saved = sum(arena.most_saved(self.sizes, needs.gaps).values())
+        return self.alive[layer.index] + sum(room.bytes for room in needs.scratch) - saved
+
+    def least(self, index: int) -> int:
+        """If the outputs of the layer could lie over its inputs as they liked."""
+        if not self.share:
+            return self.alive[index]
+        outputs = sum(self.sizes[t] for t in {self.graph.base(t) for t in self.graph.ops[index].outputs})
+        return self.alive[index] - min(outputs, sum(self.sizes[t] for t in self.dying(index)))
+
+    def dying(self, index: int) -> frozenset[TensorId]:
+        """Inputs that nobody reads after the layer."""
+        op = self.graph.ops[index]
+        return frozenset(b for b in map(self.graph.base, self.graph.activations(op)) if self.last[b] == index)
+
+
 def planned(
     graph: Graph, layers: Sequence[Layer], programs: Sequence[Program], *, share: bool
 ) -> tuple[Plan, list[Program]]:
     """The plan, and the program that each layer runs. Without `share`, no output lies over an input."""
-    last = {life.tensor: life.last for life in arena.liveness(graph)}
+    usage = Usage(graph, share=share)
     every = [
-        _Layer(graph, layer, program, frozenset(b for b in map(graph.base, graph.activations(op)) if last[b] == i))
-        for i, (layer, program, op) in enumerate(zip(layers, programs, graph.ops, strict=True))
+        _Layer(graph, layer, program, usage.dying(layer.index)) for layer, program in zip(layers, programs, strict=True)
     ]
     apart = [one.needs(share=False) for one in every]
     if not share:

@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from harness.board import Target
-from harness.compiler import arena
-from harness.compiler.choose import Candidate, Choice, Objective, candidates, choose, trade
+from harness.compiler import peak
+from harness.compiler.choose import Candidate, Objective, candidates, choose, trade
 from harness.compiler.csource import CSource, Layer, Placement
 from harness.compiler.emit import files_of
 from harness.compiler.graph import Graph, Op, TensorId
 from harness.compiler.groups import Groups
 from harness.compiler.interpret import run
 from harness.compiler.loops import Expr, Load, Program, rewrite_block
-from harness.compiler.memory import planned
+from harness.compiler.memory import Usage, planned
 from harness.compiler.ops import operator as operator_of
 from harness.compiler.passes.base import Pass
 from harness.compiler.passes.common_subexpressions import CommonSubexpressions
@@ -30,6 +30,7 @@ from harness.compiler.passes.fold_transposes import FoldTransposes
 from harness.compiler.passes.fold_views import FoldViews
 from harness.compiler.passes.merge_activations import MergeActivations
 from harness.compiler.passes.order_operators import OrderOperators
+from harness.compiler.peak import lower_peak
 from harness.compiler.proofs import ProofStore
 from harness.compiler.schedules import PLAIN
 from harness.compiler.schedules.base import Schedule, apply, described
@@ -93,13 +94,14 @@ def compile_graph(
         raise ModelError("has no operators: there is nothing to compile", where=graph.name)
     groups = Groups(model, graph)
     lowered = [lower_layer(groups, op, index, target) for index, op in enumerate(graph.ops)]
-    live = arena.live_bytes(arena.liveness(graph))
-    choices = [Choice(one.candidates, live[one.layer.index]) for one in lowered]
-    chosen = choose(choices, objective)
-    compiled = [schedule_layer(one, best.schedule, target) for one, best in zip(lowered, chosen, strict=True)]
-    plan, programs = planned(
-        graph, [c.layer for c in compiled], [c.program for c in compiled], share=SHARE not in disabled
-    )
+    share = SHARE not in disabled
+    usage = Usage(graph, share=share)
+    scheduled = _Scheduled(target)
+    memory = [_at_peak(one, usage, scheduled) for one in lowered]
+    states = {each: lower_peak(memory, choose([one.candidates for one in lowered], each), each) for each in Objective}
+    chosen = states[objective].chosen
+    compiled = [scheduled.of(one, best.schedule) for one, best in zip(lowered, chosen, strict=True)]
+    plan, programs = planned(graph, [c.layer for c in compiled], [c.program for c in compiled], share=share)
     # Compared after planning, which may turn loops round.
     compiled = [
         c if one is c.program else replace(c, program=verify(one, "planning", target.instructions))
@@ -121,10 +123,33 @@ def compile_graph(
         constant_bytes=sum(b.elements * b.dtype.bytes for p in programs for b in p.of_space("const")),
         kept=graph.kept,
         objective=objective.value,
-        trades=tuple(trade(choices, each) for each in Objective),
+        trades=tuple(trade(state.chosen, each, state.bytes) for each, state in states.items()),
         without=tuple(sorted(disabled)),
         aliases=_aliases(graph, plan.placements),
     )
+
+
+class _Scheduled:
+    """Layers by their candidates, each made once."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.made: dict[tuple[int, Schedule], CompiledLayer] = {}
+
+    def of(self, lowered: LoweredLayer, schedule: Schedule) -> CompiledLayer:
+        key = (lowered.layer.index, schedule)
+        if key not in self.made:
+            self.made[key] = schedule_layer(lowered, schedule, self.target)
+        return self.made[key]
+
+
+def _at_peak(one: LoweredLayer, usage: Usage, scheduled: _Scheduled) -> peak.Layer:
+    def bytes_of(candidate: Candidate) -> int:
+        made = scheduled.of(one, candidate.schedule)
+        return usage.bytes_of(made.layer, made.program)
+
+    index = one.layer.index
+    return peak.Layer(one.candidates, usage.alive[index], usage.least(index), bytes_of)
 
 
 def _aliases(graph: Graph, placements: Mapping[TensorId, Placement]) -> dict[TensorId, TensorId]:
@@ -241,5 +266,5 @@ def programs_of(
     """The compiled layers by themselves, for tests and for looking at the loops."""
     groups = Groups(graph, run_passes(graph, disabled))
     lowered = [lower_layer(groups, op, index, target) for index, op in enumerate(groups.graph.ops)]
-    chosen = choose([Choice(one.candidates, 0) for one in lowered], objective)
+    chosen = choose([one.candidates for one in lowered], objective)
     return [schedule_layer(one, best.schedule, target) for one, best in zip(lowered, chosen, strict=True)]

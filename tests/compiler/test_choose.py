@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from harness.board import Target, core_target
-from harness.compiler import schedules
-from harness.compiler.choose import Candidate, Choice, Objective, candidates, choose, trade
+from harness.compiler import peak, schedules
+from harness.compiler.choose import Candidate, Objective, candidates, choose, trade
 from harness.compiler.cost import Cost, cost
 from harness.compiler.frontends import parse_model
 from harness.compiler.loops import Program
 from harness.compiler.lowering.contraction import Arithmetic, convolution, depthwise, matmul
 from harness.compiler.lowering.window import Window
+from harness.compiler.peak import lower_peak
 from harness.compiler.pipeline import compile_graph
 from harness.compiler.schedules.base import apply, described, knobs_of, settings
 from harness.compiler.schedules.scalar import Plain
@@ -81,38 +82,55 @@ def made(*figures: tuple[float, int, int]) -> list[Candidate]:
     return [Candidate(Plain(), Cost(executed, code, 0, scratch)) for executed, code, scratch in figures]
 
 
+def at_peak(found: list[Candidate], alive: int, least: int) -> peak.Layer:
+    """A layer whose candidates save as many thousandths of its bytes as their scratch memory says, which is none then."""
+    return peak.Layer(found, alive, least, lambda one: alive * (1000 - one.cost.scratch_bytes) // 1000)
+
+
 def test_each_objective_takes_what_it_is_named_for() -> None:
-    fast, small, lean = figures = (100, 900, 64), (900, 100, 64), (400, 400, 0)
-    layers = [Choice(made(*figures), alive=1000)]
-    chosen = {o: choose(layers, o)[0].cost for o in (Objective.SPEED, Objective.SIZE, Objective.RAM)}
-    assert {o: (c.instructions, c.code_bytes, c.scratch_bytes) for o, c in chosen.items()} == {
-        Objective.SPEED: fast,
-        Objective.SIZE: small,
-        Objective.RAM: lean,
-    }
+    figures = (100, 900, 0), (900, 100, 0), (400, 400, 0)
+    for objective, wanted in ((Objective.SPEED, 0), (Objective.SIZE, 1), (Objective.RAM, 0)):
+        (chosen,) = choose([made(*figures)], objective)
+        assert (chosen.cost.instructions, chosen.cost.code_bytes) == figures[wanted][:2]
 
 
-def test_ram_is_saved_where_the_peak_is_and_nowhere_else() -> None:
-    """The layer that sets the peak does with less; the others may be as fast as they can below it."""
-    ways = ((100, 10, 64), (400, 10, 0))
-    at_peak, below, just_below = choose(
-        [Choice(made(*ways), 1000), Choice(made(*ways), 500), Choice(made(*ways), 936)], Objective.RAM
-    )
-    assert [one.cost.scratch_bytes for one in (at_peak, below, just_below)] == [0, 64, 64]
-    assert choose([Choice(made(*ways), 1000), Choice(made(*ways), 937)], Objective.RAM)[1].cost.scratch_bytes == 0
+def test_ram_is_saved_at_the_peak_and_nowhere_else() -> None:
+    """The layer that sets the peak takes the slower way; the one below stays as fast as it can be."""
+    ways = made((100, 10, 0), (400, 10, 600))
+    layers = [at_peak(ways, 1000, 400), at_peak(ways, 390, 150)]
+    fast = [ways[0], ways[0]]
+    state = lower_peak(layers, fast, Objective.RAM)
+    assert [one.cost.scratch_bytes for one in state.chosen] == [600, 0]
+    assert state.bytes == 400
+    assert lower_peak(layers, fast, Objective.SPEED).chosen == (ways[0], ways[0])
+    assert lower_peak(layers, fast, Objective.SPEED).bytes == 1000
+
+
+def test_layers_that_share_the_peak_are_lowered_together() -> None:
+    ways = made((100, 10, 0), (110, 10, 600))
+    layers = [at_peak(ways, 1000, 400)] * 3
+    for objective in (Objective.RAM, Objective.BALANCED):
+        state = lower_peak(layers, [ways[0]] * 3, objective)
+        assert ([one.cost.scratch_bytes for one in state.chosen], state.bytes) == ([600] * 3, 400)
+
+
+def test_balanced_pays_no_more_than_it_gets() -> None:
+    for instructions, taken in ((190, True), (210, False)):  # for half of the memory
+        ways = made((100, 10, 0), (instructions, 10, 500))
+        state = lower_peak([at_peak(ways, 1000, 500)], [ways[0]], Objective.BALANCED)
+        assert (state.bytes == 500) == taken
 
 
 def test_balanced_makes_small_what_hardly_runs() -> None:
     hot = made((1_000_000, 1000, 0), (1_500_000, 500, 0))
     cold = made((100, 1000, 0), (150, 500, 0))
-    chosen = choose([Choice(hot, 0), Choice(cold, 0)], Objective.BALANCED)
+    chosen = choose([hot, cold], Objective.BALANCED)
     assert [one.cost.code_bytes for one in chosen] == [1000, 500]
 
 
 def test_the_trade_is_what_the_choices_add_up_to() -> None:
-    layers = [Choice(made((100, 900, 64), (900, 100, 0)), 10), Choice(made((5, 6, 7)), 90)]
-    found = trade(layers, Objective.SPEED)
-    assert (found.instructions, found.code_bytes, found.ram_bytes) == (105, 906, 97)
+    found = trade([*made((100, 900, 0)), *made((5, 6, 0))], Objective.SPEED, 97)
+    assert (found.objective, found.instructions, found.code_bytes, found.ram_bytes) == ("speed", 105, 906, 97)
 
 
 def test_a_model_says_what_its_layers_were_made_and_what_else_there_was() -> None:

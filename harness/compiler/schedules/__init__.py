@@ -29,7 +29,7 @@ from harness.compiler.schedules.strips import Strips
 __all__ = ["CONTRACTION", "COPIES", "DEPTHWISE", "ELEMENTWISE", "PLAIN", "POOL", "tidy"]
 
 CONTRACTION: Family = ((LaneProduct,), (Product,), (Blocked,))  # convolution and matrix product
-DEPTHWISE: Family = ((LaneProduct, Strips), (Product, Rows), (Blocked, Taps))  # of one channel: an ordinary convolution
+DEPTHWISE: Family = ((LaneProduct, Strips, Product, Rows), (Blocked, Taps))  # of one channel: an ordinary convolution
 POOL: Family = ((Lanes, Channels),)  # average and maximum over windows
 ELEMENTWISE: Family = ((Lanes, ByElement),)  # one loop over the elements of the output
 COPIES: Family = ((Copied,),)  # what only moves elements

@@ -10,7 +10,7 @@ import pytest
 
 from harness.compiler.graph import Graph, Op
 from harness.compiler.lowering.quantise import ConvParams, accumulate_and_requantise, conv_params, effective_scales
-from harness.compiler.ops import OPERATORS, add, conv2d, depthwise_conv2d, fully_connected, run_reference, softmax
+from harness.compiler.ops import OPERATORS, binary, conv2d, depthwise_conv2d, fully_connected, run_reference, softmax
 from tests.compiler.ops.oracle import draw, load, tflite_outputs
 from tests.models import Net
 from tests.tflite_writer import BufferSpec, QuantSpec
@@ -112,7 +112,7 @@ def test_addition_of_every_pair(a: tuple[float, int], b: tuple[float, int], y: t
     graph = load(model)
     inputs = [PAIRS[None, :, side].copy() for side in (0, 1)]
     np.testing.assert_array_equal(run_reference(graph, inputs)[graph.outputs[0]], tflite_outputs(model, inputs)[0])
-    assert add.quantisation(graph, graph.ops[0]).zero_points == (a[1], b[1])
+    assert binary.sum_params(graph, graph.ops[0], 1).zero_points == (a[1], b[1])
 
 
 @pytest.mark.parametrize("scale", [1.7e-8, 3e-5, 0.003, 0.0123, 0.05, 0.1, 0.31, 1.0, 2.9, 40.0, 1e6])
