@@ -11,9 +11,19 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from harness.compiler import interpret, interpreter_state, intrinsics, loops, render_c
+from harness.compiler import (
+    interpret,
+    interpreter_batch,
+    interpreter_state,
+    interpreter_values,
+    intrinsics,
+    loops,
+    render_c,
+)
 from harness.compiler.loops import Program
 from harness.compiler.render_c import render_function
+
+_JUDGES = (interpret, interpreter_batch, interpreter_state, interpreter_values, loops, render_c)
 
 
 @dataclass(frozen=True)
@@ -47,7 +57,7 @@ def _judge() -> str:
     """Digest of everything that decides whether two programs are equal."""
     digest = hashlib.sha256()
     (folder,) = intrinsics.__path__
-    modules = [Path(str(module.__file__)) for module in (interpret, interpreter_state, loops, render_c)]
+    modules = [Path(str(module.__file__)) for module in _JUDGES]
     for path in (*modules, *sorted(Path(folder).glob("*.py"))):
         digest.update(path.read_bytes())
     return digest.hexdigest()

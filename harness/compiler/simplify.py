@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from harness.compiler.interpret import fold_binary
+from harness.compiler.interpreter_values import fold_binary
 from harness.compiler.loops import (
     COMPARISON,
     Binary,

@@ -83,7 +83,7 @@ def made(*figures: tuple[float, int, int]) -> list[Candidate]:
 
 
 def at_peak(found: list[Candidate], alive: int, least: int) -> peak.Layer:
-    """A layer whose candidates save as many thousandths of its bytes as their scratch memory says, which is none then."""
+    """A layer; what stands for the scratch memory of a candidate is how many thousandths of the bytes it saves."""
     return peak.Layer(found, alive, least, lambda one: alive * (1000 - one.cost.scratch_bytes) // 1000)
 
 

@@ -39,4 +39,5 @@ class Intrinsic:
     uses: tuple[Intrinsic, ...] = ()  # intrinsics its C text calls
     header: str = ""  # of the C library, such as "math.h"
     asm: Asm | None = None  # for loops printed as assembly; without one, such a loop may not use it
+    adds_products: bool = False  # it is the last argument + the products of the others' lanes, modulo 2^32
     instructions: float = 1.0  # about as many as gcc makes of it on a core that has them; ranks schedules, see `cost`

@@ -52,7 +52,8 @@ SXTB16_ROR8 = Intrinsic(
 )
 
 
-def _smlad(x: np.ndarray, y: np.ndarray, acc: np.ndarray) -> np.ndarray:
+def products_added(x: np.ndarray, y: np.ndarray, acc: np.ndarray) -> np.ndarray:
+    """acc + the products of all lanes of x and y, modulo 2^32."""
     return wrapped((x.astype(np.int64) * y).sum(axis=-1) + acc)
 
 
@@ -60,7 +61,7 @@ SMLAD = Intrinsic(
     "nn_smlad",
     (("x", I16X2), ("y", I16X2), ("acc", I32)),
     I32,
-    _smlad,
+    products_added,
     "/* acc + x[0] * y[0] + x[1] * y[1], modulo 2^32. */\n"
     + _asm(
         "nn_smlad",
@@ -71,6 +72,7 @@ SMLAD = Intrinsic(
     ),
     DSP,
     asm=Asm("smlad {d}, {0}, {1}, {2}", accumulates=2),
+    adds_products=True,
 )
 
 LOW_BYTES = Intrinsic(

@@ -12,7 +12,7 @@ from functools import cache
 import numpy as np
 
 from harness.compiler.intrinsics.base import Asm, Intrinsic
-from harness.compiler.intrinsics.dsp import wrapped
+from harness.compiler.intrinsics.dsp import products_added
 from harness.compiler.intrinsics.lanes import I8X16, I16X8, I32X4
 from harness.dtypes import DType, Type, Vec
 
@@ -30,25 +30,34 @@ def _intrinsic(
     value: str,
     asm: Asm | None = None,
     instructions: float = 1.0,
+    adds_products: bool = False,
 ) -> Intrinsic:
     """An intrinsic whose C is one expression."""
     typed = ", ".join(f"{dtype.c} {param}" for param, dtype in params)
     c = f"/* {comment} */\nstatic inline {result.c} {name}({typed})\n{{\n    return {value};\n}}"
-    return Intrinsic(name, params, result, meaning, c, MVE, header=HEADER, asm=asm, instructions=instructions)
-
-
-def _mladava(x: np.ndarray, w: np.ndarray, acc: np.ndarray) -> np.ndarray:
-    return wrapped((x.astype(np.int64) * w).sum(axis=-1) + acc)
+    return Intrinsic(
+        name,
+        params,
+        result,
+        meaning,
+        c,
+        MVE,
+        header=HEADER,
+        asm=asm,
+        instructions=instructions,
+        adds_products=adds_products,
+    )
 
 
 MLADAVA = _intrinsic(
     "nn_mladava",
     (("x", I8X16), ("w", I8X16), ("acc", I32)),
     I32,
-    _mladava,
+    products_added,
     "acc + the sum of all 16 x * w, modulo 2^32.",
     "vmladavaq_s8(acc, x, w)",
     Asm("vmladava.s8 {d}, {0}, {1}", accumulates=2, even=True),
+    adds_products=True,
 )
 
 MLADAV = _intrinsic(

@@ -1,0 +1,298 @@
+"""A serial loop that the interpreter runs as one computes, and is refused, as one that it runs step by step."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.compiler import interpret, interpreter_batch
+from harness.compiler.interpret import run
+from harness.compiler.interpreter_batch import batch_of
+from harness.compiler.intrinsics import dsp, mve
+from harness.compiler.intrinsics.base import Intrinsic
+from harness.compiler.intrinsics.lanes import I16X2
+from harness.compiler.loops import (
+    Alloc,
+    Buffer,
+    Call,
+    Const,
+    Expr,
+    For,
+    If,
+    Let,
+    Load,
+    Program,
+    Stmt,
+    Store,
+    Var,
+    accumulate,
+    binary,
+    cast,
+    load,
+    maximum,
+    minimum,
+    store,
+)
+from harness.dtypes import DType, Vec
+from harness.errors import CompilerBug
+
+I, J, K = Var("i"), Var("j"), Var("k")
+ACC = Buffer("acc", DType.I32, (), "register")
+
+
+def output(*shape: int, dtype: DType = DType.I32) -> Buffer:
+    return Buffer("output", dtype, shape, "output")
+
+
+def const(name: str, values: object, dtype: DType = DType.I32) -> Buffer:
+    data = np.array(values, dtype.np)
+    return Buffer(name, dtype, data.shape, "const", data)
+
+
+def serial(var: str, start: Expr | int, stop: Expr | int, *body: Stmt, step: int = 1) -> For:
+    first = Const(start) if isinstance(start, int) else start
+    last = Const(stop) if isinstance(stop, int) else stop
+    return For(var, first, last, body, step)
+
+
+def parallel(var: str, count: int, *body: Stmt) -> For:
+    return For(var, Const(0), Const(count), body, parallel=True)
+
+
+def both_ways(monkeypatch: pytest.MonkeyPatch, program: Program) -> np.ndarray:
+    """The output as it is, and as it is when loops run step by step: equal."""
+    at_once = run(program, {})["output"]
+    with monkeypatch.context() as patched:
+        patched.setattr(interpret, "batch_of", lambda loop: None)
+        assert np.array_equal(run(program, {})["output"], at_once)
+    return at_once
+
+
+def program(y: Buffer, *body: Stmt, consts: tuple[Buffer, ...] = ()) -> Program:
+    return Program("p", (y, *consts), body)
+
+
+@given(st.integers(1, 5), st.integers(1, 4), st.integers(2, 6), st.integers(0, 3), st.integers(1, 2), st.data())
+def test_windows_that_border_on_nothing(
+    pixels: int, channels: int, taps: int, pad: int, step: int, data: st.DataObject
+) -> None:
+    """A convolution along one dimension whose windows are clipped, in pieces of a few iterations or whole."""
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    x = const("x", rng.integers(-128, 128, pixels + 2), DType.I8)
+    w = const("w", rng.integers(-128, 128, (channels, taps)), DType.I8)
+    y = output(pixels, channels)
+    term = (cast(load(x, I + K - pad), DType.I32) + 128) * cast(load(w, J, K), DType.I32)
+    window = serial("k", maximum(0, pad - I), minimum(taps, pixels + 2 + pad - I), accumulate(ACC, term), step=step)
+    body = (Alloc(ACC), store(ACC, value=J * 1000), window, store(y, I, J, value=load(ACC)))
+    p = program(y, parallel("i", pixels, parallel("j", channels, *body)), consts=(x, w))
+    assert batch_of(window) is not None
+    with pytest.MonkeyPatch.context() as patched:
+        whole = both_ways(patched, p)
+        patched.setattr(interpret, "LANES", 3 * pixels * channels)
+        assert np.array_equal(both_ways(patched, p), whole)
+
+
+def test_a_sum_by_channel_reads_both_factors_in_every_lane(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    x, w = const("x", rng.integers(-9, 9, (5, 4, 7))), const("w", rng.integers(-9, 9, (7, 4)))
+    y = output(5, 4)
+    body = (Alloc(ACC), store(ACC, value=0), serial("k", 0, 7, accumulate(ACC, load(x, I, J, K) * load(w, K, J))))
+    p = program(y, parallel("i", 5, parallel("j", 4, *body, store(y, I, J, value=load(ACC)))), consts=(x, w))
+    assert np.array_equal(both_ways(monkeypatch, p), np.einsum("ijk,kj->ij", x.data, w.data))
+
+
+@pytest.mark.parametrize("intrinsic", [dsp.SMLAD, mve.MLADAVA], ids=lambda i: i.name)
+def test_products_of_lanes_wrap(monkeypatch: pytest.MonkeyPatch, intrinsic: Intrinsic) -> None:
+    """Sums that pass 2^31 on the way: a register wraps, at once as step by step."""
+    vec = intrinsic.params[0][1]
+    assert isinstance(vec, Vec)
+    data = np.full((6, 4 * vec.lanes), vec.element.min)
+    x = Buffer("x", vec.element, data.shape, "const", data.astype(vec.element.np))
+    sums = Buffer("sums", DType.I32, (2,), "register")
+    y = output(6, 2)
+    value = Load(x, (I, K * vec.lanes), vec)
+    steps = [Store(sums, (Const(n),), Call(intrinsic, (value, value, load(sums, n)))) for n in range(2)]
+    first = [store(sums, n, value=2**31 - 1 - n * 5) for n in range(2)]
+    last = [store(y, I, n, value=load(sums, n) >> 1) for n in range(2)]
+    p = program(y, parallel("i", 6, Alloc(sums), *first, serial("k", 0, 4, *steps), *last), consts=(x,))
+    got = both_ways(monkeypatch, p)
+    total = 2**31 - 1 + 4 * vec.lanes * vec.element.min**2
+    assert got[0, 0] == ((total + 2**31) % 2**32 - 2**31) >> 1
+
+
+four = st.lists(st.integers(-128, 127), min_size=4, max_size=4)
+
+
+@given(four, four, st.integers(-(2**31), 2**31 - 1))
+def test_what_adds_products_adds_products(xs: list[int], ys: list[int], acc: int) -> None:
+    found = [i for module in (dsp, mve) for i in vars(module).values() if isinstance(i, Intrinsic) and i.adds_products]
+    assert {i.name for i in found} >= {"nn_smlad", "nn_mladava"}
+    for intrinsic in found:
+        total = acc + sum(a * b for a, b in zip(xs, ys, strict=True))
+        want = (total + 2**31) % 2**32 - 2**31
+        assert int(intrinsic.meaning(np.array(xs), np.array(ys), np.int64(acc))) == want
+        assert intrinsic.params[-1][1] is intrinsic.result is DType.I32
+
+
+@pytest.mark.parametrize(
+    ("first", "terms"),
+    [
+        (0, [2**30, 2**30, -(2**31 - 1), 5]),
+        (0, [-(2**31), -1, 2**31 - 1, 0]),
+        (0, [2**31 - 1, 1, -9, -9]),
+        (0, [2**30, 2**30]),
+        (2**31 - 4, [1, 1, 1, 1]),
+    ],
+    ids=["past the top and back", "past the bottom and back", "on the way", "by one", "from its start"],
+)
+def test_no_partial_sum_may_leave_its_dtype(first: int, terms: list[int]) -> None:
+    x, y = const("x", terms), output(3)
+    body = (Alloc(ACC), store(ACC, value=first), serial("k", 0, len(terms), accumulate(ACC, load(x, K))))
+    with pytest.raises(CompilerBug, match="overflow of int32"):
+        run(program(y, parallel("i", 3, *body, store(y, I, value=load(ACC))), consts=(x,)), {})
+
+
+def test_no_product_may_leave_its_dtype() -> None:
+    x, w, y = const("x", [2**16, 2**16]), const("w", [2**16, -(2**16)]), output(1)
+    body = (Alloc(ACC), store(ACC, value=0), serial("k", 0, 2, accumulate(ACC, load(x, K) * load(w, K))))
+    with pytest.raises(CompilerBug, match="overflow of int32"):
+        run(program(y, *body, store(y, 0, value=load(ACC)), consts=(x, w)), {})
+
+
+def test_sums_too_long_for_a_float_stay_exact() -> None:
+    """Products near 2^53, where float64 has no odd numbers any more."""
+    big = DType.I64
+    x, w = const("x", [2**29 + 1] * 3, big), const("w", [2**28 + 1] * 3, big)
+    acc, y = Buffer("acc", big, (), "register"), output(1, dtype=big)
+    loop = serial("k", 0, 3, accumulate(acc, load(x, K) * load(w, K)))
+    p = program(y, Alloc(acc), store(acc, value=1), loop, store(y, 0, value=load(acc)), consts=(x, w))
+    assert run(p, {})["output"].tolist() == [1 + 3 * (2**29 + 1) * (2**28 + 1)]
+
+
+@pytest.mark.parametrize("stop", [5, 9])
+def test_an_index_past_the_end_is_found_in_the_last_iteration(stop: int) -> None:
+    x, y = const("x", [1, 2, 3, 4]), output(2)
+    body = (Alloc(ACC), store(ACC, value=0), serial("k", 0, stop, accumulate(ACC, load(x, K))))
+    with pytest.raises(CompilerBug, match="index outside x"):
+        run(program(y, parallel("i", 2, *body, store(y, I, value=load(ACC))), consts=(x,)), {})
+
+
+PATCH = Buffer("patch", DType.I32, (6,), "register")
+
+
+def test_a_patch_is_filled_and_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lies outside the input is -1, branch by branch and lane by lane."""
+    x, y = const("x", range(10, 40)), output(9)
+    at = Let("at", I * 3 + K - 2)
+    inside = binary("and", at.var >= 0, at.var < 20)
+    fill = If(inside, (serial("k", 0, 6, at, store(PATCH, 5 - K, value=load(x, at.var))),))
+    filled = serial("k", 0, 6, store(PATCH, K, value=-1))
+    summed = serial("k", 0, 6, accumulate(ACC, load(PATCH, K) * (K + 1)))
+    guarded = serial("k", 0, 6, at, If(inside, fill.then[0].body[1:]))  # type: ignore[union-attr]
+    body = (Alloc(PATCH), filled, guarded, Alloc(ACC), store(ACC, value=0), summed, store(y, I, value=load(ACC)))
+    got = both_ways(monkeypatch, program(y, parallel("i", 9, *body), consts=(x,)))
+    for i in range(9):
+        patch = [-1] * 6
+        for k in range(6):
+            if 0 <= i * 3 + k - 2 < 20:
+                patch[5 - k] = 10 + i * 3 + k - 2
+        assert got[i] == sum(v * (n + 1) for n, v in enumerate(patch))
+
+
+def test_pairs_are_stored_and_loaded_by_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
+    patch = Buffer("patch", DType.I16, (3, 4), "register", align=4)
+    x, y = const("x", np.arange(24).reshape(2, 12) * 7, DType.I16), output(2)
+    word = Let("word", Load(x, (I, K * 4 + J * 2), I16X2))
+    put = serial("k", 0, 3, word, Store(patch, (2 - K, J * 2), word.var))
+    pair = Load(patch, (K, J * 2), I16X2)
+    add = serial("k", 0, 3, Store(ACC, (), Call(dsp.SMLAD, (pair, pair, load(ACC)))))
+    body = (Alloc(patch), serial("j", 0, 2, put), Alloc(ACC), store(ACC, value=1), serial("j", 0, 2, add))
+    p = program(y, parallel("i", 2, *body, store(y, I, value=load(ACC))), consts=(x,))
+    assert batch_of(put) is not None
+    assert batch_of(add) is not None
+    wide = x.data.astype(np.int64) if x.data is not None else None
+    assert wide is not None
+    assert both_ways(monkeypatch, p).tolist() == [1 + int((row**2).sum()) for row in wide]
+
+
+def test_iterations_that_see_each_other_run_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    y = output(2)
+    chained = serial("k", 0, 5, store(PATCH, K + 1, value=load(PATCH, K) * 2))
+    same = serial("k", 0, 6, store(PATCH, binary("div", K, Const(2)), value=K))
+    body = (Alloc(PATCH), store(PATCH, 0, value=3), chained, store(y, I, value=load(PATCH, 5)))
+    assert both_ways(monkeypatch, program(y, parallel("i", 2, *body))).tolist() == [96, 96]
+    body = (Alloc(PATCH), same, store(y, I, value=load(PATCH, 1)))
+    assert both_ways(monkeypatch, program(y, parallel("i", 2, *body))).tolist() == [3, 3]
+    ahead = serial("k", 0, 5, store(PATCH, K, value=K), store(PATCH, K + 1, value=Const(100)))
+    body = (Alloc(PATCH), ahead, store(y, I, value=load(PATCH, 1) + load(PATCH, 5)))
+    assert both_ways(monkeypatch, program(y, parallel("i", 2, *body))).tolist() == [101, 101]
+
+
+def test_lanes_of_the_other_branch_keep_what_they_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    y = output(6)
+    clipped = serial("k", maximum(0, 2 - I), minimum(4, 7 - I), accumulate(ACC, K + 1))
+    plain = serial("k", 0, 4, accumulate(ACC, K + 1))
+    for loop, want in ((clipped, [7, 9, 10, 50, 50, 50]), (plain, [10, 10, 10, 50, 50, 50])):
+        branch = If(binary("lt", I, Const(3)), (loop,), (store(ACC, value=50),))
+        body = (Alloc(ACC), store(ACC, value=0), branch, store(y, I, value=load(ACC)))
+        assert both_ways(monkeypatch, program(y, parallel("i", 6, *body))).tolist() == want
+
+
+def test_an_iteration_that_no_lane_takes_writes_nothing() -> None:
+    """Lanes 0 and 1 take the branch, and of its loop the iterations before their own number."""
+    y = output(4)
+    loop = serial("k", Const(0), maximum(0, I), store(PATCH, K, value=K))
+    branch = If(binary("lt", I, Const(2)), (loop,))
+    body = (Alloc(PATCH), branch, store(y, I, value=load(PATCH, 1)))
+    with pytest.raises(CompilerBug, match="read before it is written"):
+        run(program(y, parallel("i", 4, *body)), {})
+
+
+def test_two_steps_of_one_sum_run_in_order() -> None:
+    """Each alone would stay inside: both together pass the top in between."""
+    x, y = const("x", [2**30, 2**30 - 1]), output(1)
+    up, down = accumulate(ACC, load(x, K)), accumulate(ACC, 0 - load(x, K))
+    body = (Alloc(ACC), store(ACC, value=2**30), serial("k", 0, 2, up, down), store(y, 0, value=load(ACC)))
+    with pytest.raises(CompilerBug, match="overflow"):
+        run(program(y, *body, consts=(x,)), {})
+
+
+def test_what_was_never_written_is_not_read() -> None:
+    y = output(2)
+    some = serial("k", 0, 5, store(PATCH, K, value=K))
+    add = serial("k", 0, 6, accumulate(ACC, load(PATCH, K)))
+    body = (Alloc(PATCH), some, Alloc(ACC), store(ACC, value=0), add, store(y, I, value=load(ACC)))
+    with pytest.raises(CompilerBug, match="read before it is written"):
+        run(program(y, parallel("i", 2, *body)), {})
+    lost = (Alloc(ACC), serial("k", 0, 3, accumulate(ACC, K)), store(y, I, value=load(ACC)))
+    with pytest.raises(CompilerBug, match="read before it is written"):
+        run(program(y, parallel("i", 2, *lost)), {})
+
+
+def test_a_register_of_outside_is_not_written_by_many() -> None:
+    y = output(4)
+    body = parallel("i", 4, serial("k", 0, 3, accumulate(ACC, K)))
+    with pytest.raises(CompilerBug, match="several iterations"):
+        run(program(y, Alloc(ACC), store(ACC, value=0), body), {})
+
+
+def test_names_of_a_loop_end_with_it() -> None:
+    x, y = const("x", [1, 2, 3]), output(1)
+    one = Let("one", load(x, K))
+    loop = serial("k", 0, 3, one, accumulate(ACC, one.var))
+    with pytest.raises(CompilerBug, match="a name without a value"):
+        run(program(y, Alloc(ACC), store(ACC, value=0), loop, store(y, 0, value=one.var), consts=(x,)), {})
+
+
+def test_which_loops_run_at_once() -> None:
+    add = accumulate(ACC, K)
+    assert batch_of(serial("k", 0, 3, add)) is not None
+    assert batch_of(replace(serial("k", 0, 3, add), parallel=True)) is None
+    assert batch_of(serial("k", 0, 3, store(output(3), K, value=K))) is None
+    assert batch_of(serial("k", 0, 3, store(ACC, value=load(ACC) * 2))) is None
+    assert batch_of(serial("k", 0, 3, store(PATCH, K, value=load(PATCH, K) + 1))) is None
+    assert interpreter_batch.EXACT == 2**53
