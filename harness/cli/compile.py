@@ -34,14 +34,15 @@ def compile_(
 ) -> int:
     """Compile MODEL to readable, freestanding C: one file a layer, the weights, a memory plan, metadata."""
     from harness.board import core_target
-    from harness.compiler import compile_model
+    from harness.compiler import compile_model, trades_of
     from harness.compiler.choose import Objective
     from harness.compiler.export import c_directory
     from harness.report.compiled import as_json, summary
 
     with out.console.status("compiling"):
         source = compile_model(model, core_target(core), objective=Objective(optimize), without=without)
+        traded = trades_of(model, core_target(core), without=without)
     paths = c_directory.write(source, folder, force=force)
-    out.console.print(summary(source, folder, len(paths), optimize))
-    out.write({"model": model.name, "format": form, "optimize": optimize, **as_json(source, folder, paths)})
+    out.console.print(summary(source, traded, folder, len(paths)))
+    out.write({"model": model.name, "format": form, "optimize": optimize, **as_json(source, traded, folder, paths)})
     return 0

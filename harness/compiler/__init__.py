@@ -9,9 +9,9 @@ from pathlib import Path
 
 from harness.board import Target
 from harness.compiler.choose import Objective
-from harness.compiler.csource import CSource
+from harness.compiler.csource import CSource, Trade
 from harness.compiler.frontends import read_model
-from harness.compiler.pipeline import STAGES, compile_graph
+from harness.compiler.pipeline import STAGES, compile_graph, trades
 from harness.compiler.proofs import ProofStore
 from harness.compiler.source_cache import SourceCache
 from harness.errors import BadInput
@@ -42,6 +42,12 @@ def compile_model(
         source = compile_graph(graph, target, proofs=proofs, disabled=frozenset(without), objective=objective)
         compiled.save(model, source)
     return source
+
+
+def trades_of(path: Path | str, target: Target, *, without: Collection[str] = ()) -> list[Trade]:
+    """What the model at `path` would cost for each objective, estimated. Raises as `compile_model` does."""
+    graph, _ = read_model(Path(path))
+    return trades(graph, target, frozenset(without))
 
 
 def load_sources(path: Path | str, directory: Path | str, target: Target) -> CSource:

@@ -70,7 +70,6 @@ class CSource:
     constant_bytes: int  # weights, biases and tables in flash
     kept: Mapping[TensorId, Kept] = field(default_factory=dict)  # tensors that hold fewer channels than the model's
     objective: str = "balanced"  # as `--optimize` takes it
-    trades: tuple[Trade, ...] = ()  # of every objective, its own included
     aliases: Mapping[TensorId, TensorId] = field(
         default_factory=dict
     )  # tensors that show another one's bytes, all of it

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 from harness.compiler.choose import Candidate, Objective
 
-WORTHWHILE = 0.95  # of the peak: what does not get below is not tried
-TRIED = 8  # candidates of a layer, the fastest first
+# By objective: what part of the peak is worth getting below, and how many candidates of a layer are tried for it, the
+# fastest first.
+EFFORT = {Objective.BALANCED: (0.8, 4), Objective.RAM: (0.99, 1000)}
 
 
 @dataclass(frozen=True)
@@ -45,17 +46,18 @@ def lower_peak(layers: Sequence[Layer], chosen: Sequence[Candidate], objective: 
     """
     needed = _Needed(layers, chosen)
     states = [needed.state()]
-    while objective in (Objective.BALANCED, Objective.RAM):
+    worthwhile, tried = EFFORT.get(objective, (0.0, 0))
+    while tried:
         at = needed.highest()
-        limit = WORTHWHILE * needed.bytes[at]
+        limit = worthwhile * needed.bytes[at]
         if layers[at].least > limit:
             break
-        ways = sorted(layers[at].candidates, key=lambda one: one.cost.instructions)[:TRIED]
+        ways = sorted(layers[at].candidates, key=lambda one: one.cost.instructions)[:tried]
         fits = [(found, one) for one in ways if (found := layers[at].bytes_of(one)) <= limit]
         if not fits:
             break
         lowest = min(found for found, _ in fits)
-        needed.bytes[at], needed.chosen[at] = next((n, one) for n, one in fits if n <= lowest / WORTHWHILE)
+        needed.bytes[at], needed.chosen[at] = next((n, one) for n, one in fits if n <= lowest / worthwhile)
         states.append(needed.state())
     if objective is Objective.RAM:
         return min(states, key=lambda each: (each.bytes, each.instructions))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 
 from harness.board import Target
 from harness.compiler import peak
 from harness.compiler.choose import Candidate, Objective, candidates, choose, trade
-from harness.compiler.csource import CSource, Layer, Placement
+from harness.compiler.csource import CSource, Layer, Placement, Trade
 from harness.compiler.emit import files_of
 from harness.compiler.graph import Graph, Op, TensorId
 from harness.compiler.groups import Groups
@@ -96,11 +97,9 @@ def compile_graph(
     lowered = [lower_layer(groups, op, index, target) for index, op in enumerate(graph.ops)]
     share = SHARE not in disabled
     usage = Usage(graph, share=share)
-    scheduled = _Scheduled(target)
-    memory = [_at_peak(one, usage, scheduled) for one in lowered]
-    states = {each: lower_peak(memory, choose([one.candidates for one in lowered], each), each) for each in Objective}
-    chosen = states[objective].chosen
-    compiled = [scheduled.of(one, best.schedule) for one, best in zip(lowered, chosen, strict=True)]
+    memory = [_at_peak(one, usage, target) for one in lowered]
+    chosen = lower_peak(memory, choose([one.candidates for one in lowered], objective), objective).chosen
+    compiled = [schedule_layer(one, best.schedule, target) for one, best in zip(lowered, chosen, strict=True)]
     plan, programs = planned(graph, [c.layer for c in compiled], [c.program for c in compiled], share=share)
     # Compared after planning, which may turn loops round.
     compiled = [
@@ -123,32 +122,34 @@ def compile_graph(
         constant_bytes=sum(b.elements * b.dtype.bytes for p in programs for b in p.of_space("const")),
         kept=graph.kept,
         objective=objective.value,
-        trades=tuple(trade(state.chosen, each, state.bytes) for each, state in states.items()),
         without=tuple(sorted(disabled)),
         aliases=_aliases(graph, plan.placements),
     )
 
 
-class _Scheduled:
-    """Layers by their candidates, each made once."""
+def trades(graph: Graph, target: Target, disabled: frozenset[str] = frozenset()) -> list[Trade]:
+    """What the model would cost if it were optimised for each of the objectives: estimated, nothing is built."""
+    groups = Groups(graph, run_passes(graph, disabled))
+    lowered = [lower_layer(groups, op, index, target) for index, op in enumerate(groups.graph.ops)]
+    usage = Usage(groups.graph, share=SHARE not in disabled)
+    memory = [_at_peak(one, usage, target) for one in lowered]
+    found = []
+    for objective in Objective:
+        state = lower_peak(memory, choose([one.candidates for one in lowered], objective), objective)
+        found.append(trade(state.chosen, objective, state.bytes))
+    return found
 
-    def __init__(self, target: Target) -> None:
-        self.target = target
-        self.made: dict[tuple[int, Schedule], CompiledLayer] = {}
 
-    def of(self, lowered: LoweredLayer, schedule: Schedule) -> CompiledLayer:
-        key = (lowered.layer.index, schedule)
-        if key not in self.made:
-            self.made[key] = schedule_layer(lowered, schedule, self.target)
-        return self.made[key]
-
-
-def _at_peak(one: LoweredLayer, usage: Usage, scheduled: _Scheduled) -> peak.Layer:
-    def bytes_of(candidate: Candidate) -> int:
-        made = scheduled.of(one, candidate.schedule)
-        return usage.bytes_of(made.layer, made.program)
-
+def _at_peak(one: LoweredLayer, usage: Usage, target: Target) -> peak.Layer:
+    """What the layer can be, and what it then takes."""
     index = one.layer.index
+
+    @cache
+    def bytes_of(candidate: Candidate) -> int:
+        program = apply(candidate.schedule, one.program, target)
+        assert program is not None
+        return usage.bytes_of(one.layer, program)
+
     return peak.Layer(one.candidates, usage.alive[index], usage.least(index), bytes_of)
 
 

@@ -20,13 +20,12 @@ from pydantic import TypeAdapter
 
 from harness.board import Target
 from harness.compiler.choose import Objective
-from harness.compiler.csource import CSource, Layer, Placement, Trade
+from harness.compiler.csource import CSource, Layer, Placement
 from harness.compiler.graph import Graph, Kept, TensorId
 from harness.resources import prune
 
 LIMIT_BYTES = 128 << 20  # of the whole folder; a large model's C takes one or two MiB
 _LAYERS = TypeAdapter(tuple[Layer, ...])
-_TRADES = TypeAdapter(tuple[Trade, ...])
 _KEPT = TypeAdapter(dict[TensorId, Kept])
 
 
@@ -54,7 +53,6 @@ class SourceCache:
                 constant_bytes=int(entry["constant_bytes"]),
                 kept=_KEPT.validate_python(entry["kept"]),
                 objective=objective.value,
-                trades=_TRADES.validate_python(entry["trades"]),
                 aliases={int(tensor): int(one) for tensor, one in entry["aliases"].items()},
                 without=tuple(sorted(without)),
             )
@@ -71,7 +69,6 @@ class SourceCache:
             "constant_bytes": source.constant_bytes,
             "aliases": dict(source.aliases),
             "kept": {tensor: asdict(kept) for tensor, kept in source.kept.items()},
-            "trades": [asdict(trade) for trade in source.trades],
         }
         path = self._path(model, source.name, source.target, source.objective, source.without)
         with suppress(OSError):

@@ -11,11 +11,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from harness.compiler.csource import CSource
+from harness.compiler.csource import CSource, Trade
 from harness.report.text import printable
 
 
-def summary(source: CSource, folder: Path, files: int, objective: str) -> RenderableType:
+def summary(source: CSource, trades: Sequence[Trade], folder: Path, files: int) -> RenderableType:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("", "layer", "operator", "MACs", "schedule", "file"):
         table.add_column(heading, justify="right" if heading in ("", "MACs") else "left")
@@ -26,16 +26,16 @@ def summary(source: CSource, folder: Path, files: int, objective: str) -> Render
         f"constants {source.constant_bytes:,} B · {sum(layer.macs for layer in source.layers):,} MACs"
     )
     written = Text(f"{files} files in {printable(str(folder))}")
-    return Group(table, Text(), _trades(source, objective), Text(), Text(plan), written)
+    return Group(table, Text(), _trades(trades, source.objective), Text(), Text(plan), written)
 
 
-def _trades(source: CSource, objective: str) -> Table:
+def _trades(trades: Sequence[Trade], objective: str) -> Table:
     """What each objective would cost; estimates from the loops, `harness profile` counts."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("--optimize")
     for heading in ("instructions", "code bytes", "constants", "RAM"):
         table.add_column(f"{heading}, estimated" if heading != "constants" else heading, justify="right")
-    for t in source.trades:
+    for t in trades:
         name = f"{t.objective} (chosen)" if t.objective == objective else t.objective
         figures = (t.instructions, t.code_bytes, t.constant_bytes, t.ram_bytes)
         table.add_row(name, *(f"{figure:,}" for figure in figures))
@@ -48,7 +48,7 @@ def arena(size: int, bound: int) -> str:
     return f"arena {size:,} B ({far})"
 
 
-def as_json(source: CSource, folder: Path, paths: Sequence[Path]) -> dict[str, Any]:
+def as_json(source: CSource, trades: Sequence[Trade], folder: Path, paths: Sequence[Path]) -> dict[str, Any]:
     return {
         "target": source.target.core,
         "without": list(source.without),
@@ -66,7 +66,7 @@ def as_json(source: CSource, folder: Path, paths: Sequence[Path]) -> dict[str, A
             }
             for layer in source.layers
         ],
-        "trades": [asdict(trade) for trade in source.trades],
+        "trades": [asdict(trade) for trade in trades],
         "memory": {
             "arena_bytes": source.arena_bytes,
             "arena_lower_bound": source.arena_lower_bound,
