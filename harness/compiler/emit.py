@@ -347,6 +347,7 @@ def _metadata(
                 "outputs": list(layer.outputs),
                 "file": layer.file,
                 "macs": layer.macs,
+                "schedule": layer.schedule,
                 "scratch": [{"offset": place.offset, "bytes": place.bytes} for place in layer.scratch],
             }
             for layer in layers
