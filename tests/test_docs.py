@@ -104,4 +104,4 @@ def test_python_of_the_readme_runs(
     monkeypatch.chdir(tmp_path)
     code = block(README, "python\nimport harness").replace("\nreport", "import harness\nreport", 1)
     exec(compile(code, "README.md", "exec"), {})
-    assert capsys.readouterr().out == "Verdict.MATCH 3240\n"
+    assert capsys.readouterr().out == "Verdict.MATCH 3216\n"
