@@ -86,7 +86,7 @@ def _with_addend(lines: list[str], store: range, by: int) -> tuple[int, str] | N
 def _stores(lines: list[str], layer: Layer) -> list[range]:
     """The lines of each statement that stores into an output of the layer's function, from its definition on."""
     definition = next((n for n, line in enumerate(lines) if line.startswith(f"void {layer.name}(")), len(lines))
-    parameters = re.findall(r"(const )?\w+ \*restrict (\w+)", lines[definition]) if definition < len(lines) else []
+    parameters = re.findall(r"(const )?\w+ \*(?:restrict )?(\w+)", lines[definition]) if definition < len(lines) else []
     outputs = "|".join(name for const, name in parameters if not const)
     store = re.compile(rf"\s+(?:{outputs})\[.*\] =( .*)?")
     firsts = [n for n in range(definition + 1, len(lines)) if outputs and store.fullmatch(lines[n])]
