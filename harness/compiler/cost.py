@@ -34,7 +34,7 @@ from harness.compiler.loops import (
     walk_expr,
 )
 from harness.compiler.lowering.contraction import Contraction, Depthwise
-from harness.compiler.simplify import Range, Ranges, assume, interval, is_index
+from harness.compiler.simplify import Range, Ranges, assume, interval
 from harness.dtypes import DType, Vec
 
 LOOP = 3  # instructions an iteration: advance, compare, branch
@@ -113,9 +113,10 @@ class _Estimate:
             return trips * executed, static
         around = 1.0
         if not any(isinstance(s, For) for s in walk(loop.body)):
-            spilt = 2 * max(0, self.pressure(loop) - self.registers)
+            pressure = self.pressure(loop)
+            spilt = 2 * max(0, pressure - self.registers)
             executed, static = executed + spilt, static + spilt
-            around += 3 * RELOADED * (self.pressure(loop) > self.registers - RELOADED)
+            around += 3 * RELOADED * (pressure > self.registers - RELOADED)
         return trips * (executed + LOOP) + around, static + LOOP + around
 
     def kernel(self, loop: For) -> float:
@@ -159,15 +160,25 @@ class _Estimate:
 
     def free(self, node: Expr) -> bool:
         """Whether it is an index: arithmetic on loop variables alone."""
-        if isinstance(node, Const):
-            return True
-        return is_index(node) and not any(isinstance(n, Var) and n.name in self.data for n in walk_expr(node))
+        if node.dtype is not DType.I32:
+            return isinstance(node, Const)
+        waiting = [node]
+        while waiting:
+            found = waiting.pop()
+            if isinstance(found, Binary):
+                waiting += (found.left, found.right)
+            elif isinstance(found, Var):
+                if found.name in self.data:
+                    return False
+            elif not isinstance(found, Const):
+                return False
+        return True
 
     def pressure(self, loop: For) -> int:
         """Values that an innermost loop wants in registers at once."""
-        nodes = [n for s in loop.body for e in expressions(s) for n in walk_expr(e)]
-        held = {n.buffer for n in nodes if isinstance(n, Load) and n.buffer.space == "register" and _in_core(n.dtype)}
-        memory = {n.buffer for n in nodes if isinstance(n, Load) and n.buffer.space != "register"}
+        loads = [n for s in loop.body for e in expressions(s) for n in walk_expr(e) if isinstance(n, Load)]
+        held = {n.buffer for n in loads if n.buffer.space == "register" and _in_core(n.dtype)}
+        memory = {n.buffer for n in loads if n.buffer.space != "register"}
         fresh = sum(isinstance(s, (Let, Alloc)) for s in walk(loop.body))
         return len(held) + len(memory) + min(fresh, 3) + BASES
 

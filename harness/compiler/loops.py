@@ -302,10 +302,8 @@ def accumulate(register: Buffer, term: Operand) -> Store:
 
 # ---- walking --------------------------------------------------------------------------------------------------------
 
-
 _CHILDREN: dict[type, Callable[[Any], tuple[Expr, ...]]] = {
-    Const: lambda node: (),
-    Var: lambda node: (),
+    **dict.fromkeys((Const, Var), lambda node: ()),
     Load: lambda node: node.index if node.active is None else (*node.index, node.active),
     Binary: lambda node: (node.left, node.right),
     Cast: lambda node: (node.value,),
@@ -319,7 +317,7 @@ def children(node: Expr) -> tuple[Expr, ...]:
 
 
 def with_children(node: Expr, new: tuple[Expr, ...]) -> Expr:
-    if all(a is b for a, b in zip(new, children(node), strict=True)):
+    if [*map(id, new)] == [*map(id, children(node))]:
         return node
     if isinstance(node, Load):
         return replace(node, index=new[: len(node.index)], active=None if node.active is None else new[-1])
@@ -335,8 +333,12 @@ def with_children(node: Expr, new: tuple[Expr, ...]) -> Expr:
 
 def rewrite_expr(node: Expr, rule: Callable[[Expr], Expr]) -> Expr:
     """Rebuilds `node` from the leaves up, `rule` applied to every node once its operands are done."""
-    below = children(node)
-    return rule(with_children(node, tuple([rewrite_expr(child, rule) for child in below])) if below else node)
+    if isinstance(node, (Const, Var)):
+        return rule(node)
+    if isinstance(node, Binary):  # most of all nodes, so without detours
+        left, right = rewrite_expr(node.left, rule), rewrite_expr(node.right, rule)
+        return rule(node if left is node.left and right is node.right else Binary(node.op, left, right))
+    return rule(with_children(node, tuple([rewrite_expr(child, rule) for child in children(node)])))
 
 
 def rewrite_block(block: Block, rule: Callable[[Expr], Expr]) -> Block:
@@ -364,9 +366,9 @@ def walk_expr(node: Expr) -> Iterator[Expr]:
     """Every node, before what it is made of."""
     waiting = [node]
     while waiting:
-        found = waiting.pop()
-        yield found
-        waiting.extend(reversed(children(found)))
+        yield (found := waiting.pop())
+        if not isinstance(found, (Const, Var)):
+            waiting.extend(reversed(children(found)))
 
 
 def walk(block: Block) -> Iterator[Stmt]:

@@ -121,8 +121,36 @@ def from_affine(terms: Mapping[Expr, int], constant: int) -> Expr:
 
 
 def simplify(node: Expr, ranges: Ranges | None = None) -> Expr:
+    if isinstance(node, (Const, Var)):
+        return node
+    if node.dtype is DType.I32 and isinstance(node, Binary):
+        linear = _linear(node)  # most indices: no need to go from the leaves up
+        if linear is not None and linear[0] and DType.I32.min <= linear[1] <= DType.I32.max:
+            return from_affine(*linear)
     known = ranges or {}
     return rewrite_expr(node, lambda n: _rule(n, known))
+
+
+def _linear(node: Expr) -> tuple[dict[Expr, int], int] | None:
+    """`affine` of sums, differences and multiples of variables; None where there is anything else."""
+    if isinstance(node, Var):
+        return {node: 1}, 0
+    if isinstance(node, Const):
+        return {}, int(node.value)
+    if not isinstance(node, Binary) or node.op not in ("add", "sub", "mul"):
+        return None
+    left, right = _linear(node.left), _linear(node.right)
+    if left is None or right is None:
+        return None
+    if node.op == "mul":
+        (terms, constant), (others, by) = (left, right) if not right[0] else (right, left)
+        if others:
+            return None
+        return {atom: factor * by for atom, factor in terms.items() if by}, constant * by
+    (terms, constant), sign = left, 1 if node.op == "add" else -1
+    for atom, factor in right[0].items():
+        terms[atom] = terms.get(atom, 0) + sign * factor
+    return {atom: factor for atom, factor in terms.items() if factor}, constant + sign * right[1]
 
 
 def _difference(a: Expr, b: Expr, ranges: Ranges) -> Range:

@@ -42,10 +42,18 @@ def kernels_of(program: Program) -> Iterator[KernelFunction]:
     """The functions that the program's kernels call."""
     for s in walk(program.body):
         if isinstance(s, For) and s.kernel:
-            yield _made(s).function()
+            yield _made(s).function
+
+
+_MADE: dict[int, tuple[For, Kernel]] = {}  # by the identity of the loop: a layer's kernels are asked for several times
+_MOST = 256  # kernels remembered
 
 
 def _made(loop: For) -> Kernel:
-    loads = (s.value for s in loop.body if isinstance(s, Let) and isinstance(s.value, Load))
-    wide = any(load.lanes is not None and load.lanes.bytes == 16 for load in loads)
-    return VectorKernel(loop) if wide else CoreKernel(loop)
+    if id(loop) not in _MADE:
+        if len(_MADE) == _MOST:
+            _MADE.clear()
+        loads = (s.value for s in loop.body if isinstance(s, Let) and isinstance(s.value, Load))
+        wide = any(load.lanes is not None and load.lanes.bytes == 16 for load in loads)
+        _MADE[id(loop)] = (loop, VectorKernel(loop) if wide else CoreKernel(loop))
+    return _MADE[id(loop)][1]

@@ -12,6 +12,7 @@ import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import pairwise
 
 from harness.compiler.loops import Binary, Buffer, Call, Cast, Const, Expr, For, Let, Load, Store, Var
@@ -272,8 +273,9 @@ class Kernel:
             p = self.walking()
             end = simplify(Binary("add", p.start, Const(self.trips * p.step // p.buffer.element.bytes)))
             args.append(f"&{p.buffer.name}[{expression(end)}]")
-        return f"{self.function().name}({', '.join(args)});"
+        return f"{self.function.name}({', '.join(args)});"
 
+    @cached_property
     def function(self) -> KernelFunction:
         count = self.sums.elements
         registers = [self.sum_register(number) for number in range(count)]
@@ -327,9 +329,7 @@ class Kernel:
         return [self.load(item) if isinstance(item, Fetch) else self.named(item.text) for item in self.items]
 
     def named(self, text: str) -> str:
-        for name, temporary in self.values.items():
-            text = text.replace(f"<{name}>", temporary)
-        return text
+        return _OPERAND.sub(lambda found: self.values.get(found[1], found[0]), text)
 
 
 def _written_out(loop: For) -> For:
