@@ -97,9 +97,10 @@ def compile_graph(
     lowered = [lower_layer(groups, op, index, target) for index, op in enumerate(graph.ops)]
     share = SHARE not in disabled
     usage = Usage(graph, share=share)
-    memory = [_at_peak(one, usage, target) for one in lowered]
+    made = _Made(target)
+    memory = [_at_peak(one, usage, made) for one in lowered]
     chosen = lower_peak(memory, choose([one.candidates for one in lowered], objective), objective).chosen
-    compiled = [schedule_layer(one, best.schedule, target) for one, best in zip(lowered, chosen, strict=True)]
+    compiled = [made.by(one, best.schedule) for one, best in zip(lowered, chosen, strict=True)]
     plan, programs = planned(graph, [c.layer for c in compiled], [c.program for c in compiled], share=share)
     # Compared after planning, which may turn loops round.
     compiled = [
@@ -132,7 +133,8 @@ def trades(graph: Graph, target: Target, disabled: frozenset[str] = frozenset())
     groups = Groups(graph, run_passes(graph, disabled))
     lowered = [lower_layer(groups, op, index, target) for index, op in enumerate(groups.graph.ops)]
     usage = Usage(groups.graph, share=SHARE not in disabled)
-    memory = [_at_peak(one, usage, target) for one in lowered]
+    made = _Made(target)
+    memory = [_at_peak(one, usage, made) for one in lowered]
     found = []
     for objective in Objective:
         state = lower_peak(memory, choose([one.candidates for one in lowered], objective), objective)
@@ -140,15 +142,27 @@ def trades(graph: Graph, target: Target, disabled: frozenset[str] = frozenset())
     return found
 
 
-def _at_peak(one: LoweredLayer, usage: Usage, target: Target) -> peak.Layer:
+class _Made:
+    """Layers by their schedules, each made once."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.found: dict[tuple[int, Schedule], CompiledLayer] = {}
+
+    def by(self, one: LoweredLayer, schedule: Schedule) -> CompiledLayer:
+        key = (one.layer.index, schedule)
+        if key not in self.found:
+            self.found[key] = schedule_layer(one, schedule, self.target)
+        return self.found[key]
+
+
+def _at_peak(one: LoweredLayer, usage: Usage, made: _Made) -> peak.Layer:
     """What the layer can be, and what it then takes."""
     index = one.layer.index
 
     @cache
     def bytes_of(candidate: Candidate) -> int:
-        program = apply(candidate.schedule, one.program, target)
-        assert program is not None
-        return usage.bytes_of(one.layer, program)
+        return usage.bytes_of(one.layer, made.by(one, candidate.schedule).program)
 
     return peak.Layer(one.candidates, usage.alive[index], usage.least(index), bytes_of)
 
