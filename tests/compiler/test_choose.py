@@ -73,8 +73,8 @@ def test_a_core_gets_only_what_it_can_do(core: Target) -> None:
 
 def test_candidates_differ_in_what_they_cost() -> None:
     found = candidates(three_by_three(), M4, schedules.CONTRACTION)
-    assert len(found) > 8
-    assert len({round(one.cost.instructions) for one in found}) > 8
+    assert len(found) > 6
+    assert len({round(one.cost.instructions) for one in found}) > 6
 
 
 def made(*figures: tuple[float, int, int]) -> list[Candidate]:

@@ -248,7 +248,7 @@ def test_one_channel_alone_has_no_pair() -> None:
     """A clamp at the zero point is scaled by one multiplication, and half of the sums of pairs belong to nobody."""
     clamped = replace(arithmetic(1, 1), low=-20, output_zero_point=-20)
     plain = convolution("l_0", clamped, 1, WIDE(5, 1), WIDE(3, 1), weights((1, 1, 1, 8), 1))
-    check(plain, scheduled(plain, M4, schedules.CONTRACTION))
+    check(plain, scheduled(plain, M4, schedules.CONTRACTION), M4)
 
 
 def test_channels_of_one_multiplier_keep_their_own_shifts() -> None:

@@ -30,7 +30,7 @@ def counted(graph: Graph, board_name: str, chosen: list[Candidate], monkeypatch:
     board = load_board(board_name)
     with monkeypatch.context() as patch:
         patch.setattr(pipeline, "choose", lambda choices, objective: chosen)
-        source = pipeline.compile_graph(graph, board.target, check=False)
+        source = pipeline.compile_graph(graph, board.target, check=False, objective=Objective.SPEED)
     inputs = [np.zeros(graph.tensor(t).shape, graph.tensor(t).dtype.np) for t in graph.inputs]
     figures = counter_for(board).measure(build(source, board), inputs).layers
     return [figure.instructions or 0 for figure in figures]
