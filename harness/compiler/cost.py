@@ -65,8 +65,9 @@ def cost(program: Program, target: Target) -> Cost:
     """Of `program` on `target`'s core. A program that is not simplified yet costs the same as one that is."""
     executed, static = _Estimate(program, target).block(program.body, {})
     arrays = {s.buffer for s in walk(program.body) if isinstance(s, Alloc) and s.buffer.shape}
+    vectors = "mve" in target.instructions and _in_vectors(program)
     return Cost(
-        instructions=executed * (VECTORS if "mve" in target.features and _in_vectors(program) else 1.0) + ENTRY,
+        instructions=executed * (VECTORS if vectors else 1.0) + ENTRY,
         code_bytes=BYTES * (static + ENTRY),
         constant_bytes=sum(b.elements * b.element.bytes for b in program.of_space("const")),
         scratch_bytes=sum(b.elements * b.dtype.bytes for b in arrays),

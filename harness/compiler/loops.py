@@ -262,7 +262,7 @@ def expr(value: Operand, dtype: Type = DType.I32) -> Expr:
 
 
 def binary(op: str, left: Operand, right: Operand) -> Binary:
-    hint = next((side.dtype for side in (left, right) if isinstance(side, _Operators)), DType.I32)
+    hint = left.dtype if isinstance(left, _Operators) else right.dtype if isinstance(right, _Operators) else DType.I32
     a, b = expr(left, hint), expr(right, hint)
     if a.dtype is not b.dtype:
         raise TypeError(f"{op}: {a.dtype.value} beside {b.dtype.value}")

@@ -295,4 +295,17 @@ def test_which_loops_run_at_once() -> None:
     assert batch_of(serial("k", 0, 3, store(output(3), K, value=K))) is None
     assert batch_of(serial("k", 0, 3, store(ACC, value=load(ACC) * 2))) is None
     assert batch_of(serial("k", 0, 3, store(PATCH, K, value=load(PATCH, K) + 1))) is None
+    assert batch_of(serial("k", 0, 3, store(PATCH, K, value=load(PATCH, K) + 1 + load(PATCH, K)))) is None
+    assert batch_of(serial("k", 0, 3, accumulate(ACC, load(ACC)))) is None
+    wide = Buffer("wide", DType.I64, (), "register")
+    assert batch_of(serial("k", 0, 3, Store(wide, (), K))) is None  # of another dtype: refused, one by one
     assert interpreter_batch.EXACT == 2**53
+
+
+def test_a_sum_that_moves_with_the_loop_is_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """patch[k] += k is a sum for each iteration, not one for all."""
+    y = output(2)
+    each = serial("k", 0, 6, Store(PATCH, (K,), load(PATCH, K) + K))
+    assert batch_of(each) is None
+    body = (Alloc(PATCH), serial("k", 0, 6, store(PATCH, K, value=10)), each, store(y, I, value=load(PATCH, 4)))
+    assert both_ways(monkeypatch, program(y, parallel("i", 2, *body))).tolist() == [14, 14]
