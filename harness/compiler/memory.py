@@ -108,10 +108,18 @@ class Usage:
         self.alive: Sequence[int] = arena.live_bytes(lifetimes)  # bytes of tensors, by layer
         self.sizes = {t: tensor.bytes for t, tensor in enumerate(graph.tensors)}
         self.last = {life.tensor: life.last for life in lifetimes}
+        self._layers: dict[tuple[int, int], _Layer] = {}  # by index and program; a layer holds its program
+
+    def layer(self, layer: Layer, program: Program) -> _Layer:
+        """The layer by this program, of which everybody asks for the same ways."""
+        key = (layer.index, id(program))
+        if key not in self._layers:
+            self._layers[key] = _Layer(self.graph, layer, program, self.dying(layer.index))
+        return self._layers[key]
 
     def bytes_of(self, layer: Layer, program: Program) -> int:
         """Tensors, and what the layer works in; what may be shared is counted once."""
-        needs = _Layer(self.graph, layer, program, self.dying(layer.index)).needs(share=self.share)
+        needs = self.layer(layer, program).needs(share=self.share)
         saved = sum(arena.most_saved(self.sizes, needs.gaps).values())
         return self.alive[layer.index] + sum(room.bytes for room in needs.scratch) - saved
 
@@ -128,14 +136,10 @@ class Usage:
         return frozenset(b for b in map(self.graph.base, self.graph.activations(op)) if self.last[b] == index)
 
 
-def planned(
-    graph: Graph, layers: Sequence[Layer], programs: Sequence[Program], *, share: bool
-) -> tuple[Plan, list[Program]]:
-    """The plan, and the program that each layer runs. Without `share`, no output lies over an input."""
-    usage = Usage(graph, share=share)
-    every = [
-        _Layer(graph, layer, program, usage.dying(layer.index)) for layer, program in zip(layers, programs, strict=True)
-    ]
+def planned(usage: Usage, layers: Sequence[Layer], programs: Sequence[Program]) -> tuple[Plan, list[Program]]:
+    """The plan, and the program that each layer runs. Without sharing, no output lies over an input."""
+    graph, share = usage.graph, usage.share
+    every = [usage.layer(layer, program) for layer, program in zip(layers, programs, strict=True)]
     apart = [one.needs(share=False) for one in every]
     if not share:
         return arena.plan(graph, apart), list(programs)

@@ -101,7 +101,7 @@ def compile_graph(
     memory = [_at_peak(one, usage, made) for one in lowered]
     chosen = lower_peak(memory, choose([one.candidates for one in lowered], objective), objective).chosen
     compiled = [made.by(one, best.schedule) for one, best in zip(lowered, chosen, strict=True)]
-    plan, programs = planned(graph, [c.layer for c in compiled], [c.program for c in compiled], share=share)
+    plan, programs = planned(usage, [c.layer for c in compiled], [c.program for c in compiled])
     # Compared after planning, which may turn loops round.
     compiled = [
         c if one is c.program else replace(c, program=verify(one, "planning", target.instructions))

@@ -12,7 +12,7 @@ from harness.compiler.csource import Layer, Placement
 from harness.compiler.frontends import parse_model
 from harness.compiler.graph import Graph, Op, Tensor
 from harness.compiler.loops import Buffer, Const, For, Program, Var, cast, load, maximum, store, walk
-from harness.compiler.memory import _Layer, planned
+from harness.compiler.memory import Usage, _Layer, planned
 from harness.compiler.overlap import gaps
 from harness.compiler.pipeline import CompiledLayer, programs_of, run_passes
 from harness.dtypes import DType
@@ -29,7 +29,7 @@ def compiled(net: Net) -> tuple[Graph, list[CompiledLayer]]:
 
 def planned_for(net: Net) -> tuple[Graph, list[CompiledLayer], Plan, list[Program]]:
     graph, layers = compiled(net)
-    return graph, layers, *planned(graph, [c.layer for c in layers], [c.program for c in layers], share=True)
+    return graph, layers, *planned(Usage(graph, share=True), [c.layer for c in layers], [c.program for c in layers])
 
 
 def is_backwards(program: Program) -> bool:
@@ -132,5 +132,5 @@ def test_outputs_of_the_model_are_left_alone() -> None:
     graph = parse_model(net.build(), "net.tflite")
     both = replace(graph, outputs=(x, *graph.outputs))
     layers = list(programs_of(both, M3))
-    plan, _ = planned(run_passes(both), [c.layer for c in layers], [c.program for c in layers], share=True)
+    plan, _ = planned(Usage(run_passes(both), share=True), [c.layer for c in layers], [c.program for c in layers])
     assert not plan.placements[x].meets(plan.placements[graph.outputs[0]])
