@@ -40,6 +40,7 @@ from harness.compiler.loops import (
 from harness.dtypes import DType, Vec
 
 EXACT = 1 << 53  # whole numbers below it are exact in float64, in which matrices are multiplied
+FEW = 1 << 18  # multiplications that are sooner done in integers than the threads of a float product are awake
 
 _Place = tuple[int, ...]
 
@@ -272,7 +273,10 @@ def _sum(parts: list[np.ndarray], count: int, vectors: bool) -> np.ndarray:
     terms = prod(over.values())
     left = a.transpose(*both, *rows, *columns, *summed).reshape(sizes[0], sizes[1], terms)
     right = b.transpose(*both, *rows, *summed, *columns).reshape(sizes[0], terms, sizes[2])
-    result = np.matmul(left.astype(np.float64), right.astype(np.float64)).astype(np.int64)
+    if prod(sizes) * terms < FEW:
+        result = np.matmul(left, right)
+    else:
+        result = np.matmul(left.astype(np.float64), right.astype(np.float64)).astype(np.int64)
     result = result.reshape([max(a.shape[axis], b.shape[axis]) for axis in order])
     return result.transpose([order.index(axis) for axis in kept])
 
