@@ -47,8 +47,9 @@ class Product:
             # No register is left for the end of the loop: half as many turns pay half of what that costs.
             blocking = replace(blocking, narrow=True, unrolled=2 * blocking.unrolled)
         direct = spec.pointwise and (blocking.narrow or not blocking.pairs)
-        if "dsp" in target.features and not blocking.pairs and not direct:
-            return None  # a patch of bytes takes as long as one of pairs, and its kernel longer
+        whole = self.pixels * self.channels == MOST_SUMS
+        if "dsp" in target.features and not blocking.pairs and not (direct and whole):
+            return None  # byte by byte only where that saves a patch, which pairs need, and then in whole blocks
         if direct and self.pixels * terms > REACH:
             return None
         step, depth = steps(terms, blocking, whole=direct)
