@@ -192,3 +192,13 @@ def test_constants_of_a_draft_are_those_of_the_layer() -> None:
     plain = three_by_three()
     doubled = replace(plain, buffers=(*plain.buffers, *(replace(b) for b in plain.of_space("const"))))
     assert cost(doubled, M3).constant_bytes == 2 * cost(plain, M3).constant_bytes > 0
+
+
+def test_sums_too_large_for_pairs_are_multiplied_one_by_one() -> None:
+    """Two sums share a register up to 2^23: beyond, a core with DSP instructions has the kernels of one without."""
+    same = Window.of("SAME", 4, 3, 1)
+    heavy = np.full((4, 3, 3, 80), 127, np.int8)
+    plain = convolution("conv2d_0", arithmetic(4), 1, same, same, heavy)
+    found = candidates(plain, M4, schedules.CONTRACTION)
+    assert {one.schedule.name for one in found} == {"product"}
+    assert {knobs_of(one.schedule)["pairs"] for one in found} == {0}

@@ -12,7 +12,7 @@ from harness.compiler.render_asm import MOST_SUMS
 from harness.compiler.schedules.base import Knob
 from harness.compiler.schedules.blocking import Blocking, Plan, steps
 from harness.compiler.schedules.common import tidy
-from harness.compiler.schedules.product import Writer, flat_weights
+from harness.compiler.schedules.product import Writer, flat_weights, pairs_fit
 from harness.compiler.schedules.rescale import short_form
 
 FEWEST_SUMS = 4  # below, loading costs more than multiplying
@@ -48,7 +48,7 @@ class Product:
             blocking = replace(blocking, narrow=True, unrolled=2 * blocking.unrolled)
         direct = spec.pointwise and (blocking.narrow or not blocking.pairs)
         whole = self.pixels * self.channels == MOST_SUMS
-        if "dsp" in target.features and not blocking.pairs and not (direct and whole):
+        if "dsp" in target.features and not blocking.pairs and not (direct and whole) and pairs_fit(spec):
             return None  # byte by byte only where that saves a patch, which pairs need, and then in whole blocks
         if direct and self.pixels * terms > REACH:
             return None

@@ -62,6 +62,13 @@ def flat_weights(spec: Contraction) -> np.ndarray:
     return spec.weights.reshape(spec.weights.shape[0], -1)
 
 
+def pairs_fit(spec: Contraction) -> bool:
+    """Whether two channels share 16 bits of weights, and two of their sums a register."""
+    w = flat_weights(spec).astype(np.int64)
+    upper, lower = w[1::2], w[0::2][: len(w[1::2])]
+    return bool(np.all(upper * 256 + lower >= DType.I16.min)) and bool(largest_sum(spec.arithmetic, w).max() < ROOM)
+
+
 class Writer:
     """Writes the program of one plan."""
 
@@ -144,7 +151,7 @@ class Writer:
     # ---- loops
 
     def program(self) -> Program | None:
-        if self.plan.blocking.pairs and not self.pairs_fit():
+        if self.plan.blocking.pairs and not pairs_fit(self.spec):
             return None
         pixel = Var("p" if self.flat else "ox")
         blocks = -(-self.pixels_of_row // self.p)
@@ -164,11 +171,6 @@ class Writer:
         tables = tuple(b for b in (self.x, self.bias, *self.scaling.tables, self.weights) if b.space == "const")
         inputs = (self.x,) if self.x.space == "input" else ()
         return Program(self.original.name, (*inputs, self.y, *tables), _inside(block, zeros), self.original.origin)
-
-    def pairs_fit(self) -> bool:
-        w = self.spec.weights.reshape(self.channels, -1).astype(np.int64)
-        upper, lower = w[1::2], w[0::2][: len(w[1::2])]
-        return bool(np.all(upper * 256 + lower >= DType.I16.min)) and bool(largest_sum(self.arithmetic, w).max() < ROOM)
 
     def printable(self) -> bool:
         """Whether the kernel's values fit into the registers there are."""
