@@ -8,49 +8,39 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import tflite
 
+from harness.compiler import schedules
 from harness.compiler.graph import Graph, Op
-from harness.compiler.intrinsics.fixed_point import CLZ, DIVIDE_BY_POT, HIGH_MUL, SATURATING_SHL
 from harness.compiler.intrinsics.floating import EXP
-from harness.compiler.loops import (
-    Alloc,
-    Block,
-    Buffer,
-    Const,
-    Expr,
-    Let,
-    Program,
-    Select,
-    Var,
-    accumulate,
-    binary,
-    call,
-    cast,
-    load,
-    maximum,
-    minimum,
-    store,
-)
-from harness.compiler.lowering.building import Builder, parallel, serial, to_int8
+from harness.compiler.loops import Alloc, Block, Buffer, Const, Program, Var, accumulate, binary, call, load, store
+from harness.compiler.lowering.building import Builder, parallel, serial
 from harness.compiler.lowering.quantise import I32_MAX, divide_by_pot, high_mul, quantize_multiplier
+from harness.compiler.lowering.softmax import (
+    ACCUMULATION_BITS,
+    FORTY_EIGHT_OVER_17,
+    MINUS_32_OVER_17,
+    NEWTON_STEPS,
+    ONE_Q2,
+    OUTPUT_ZERO_POINT,
+    Exponentials,
+    int8_row,
+    row_maximum,
+)
 from harness.compiler.ops import checks
 from harness.compiler.ops.base import Case, Operator, no_macs, required_options
 from harness.dtypes import DType
 
-ACCUMULATION_BITS = 12  # integer bits of the sum of exponentials, Q12.19
 _DIFFERENCE_BITS = 5  # integer bits of the scaled difference, Q5.26
 MAX_DEPTH = (1 << ACCUMULATION_BITS) - 1  # that many ones still fit the sum
-OUTPUT_SCALE, OUTPUT_ZERO_POINT = 1 / 256, -128  # what TFLite demands of an int8 output
+OUTPUT_SCALE = 1 / 256  # what TFLite demands of an int8 output, with OUTPUT_ZERO_POINT
 
 _EXP_MINUS_EIGHTH = 1895147668  # Q0.31
 _ONE_THIRD = 715827883  # Q0.31
 _EXP_MINUS_POWER = (1672461947, 1302514674, 790015084, 290630308, 39332535, 720401, 242)  # Q0.31: exp(-2^-2 .. -2^4)
-_48_OVER_17, _MINUS_32_OVER_17 = 1515870810, -1010580540  # Q2.29
-_ONE_Q2 = 1 << 29
 
 
 @dataclass(frozen=True)
@@ -139,9 +129,9 @@ def _exp_of_quarter(a: np.ndarray) -> np.ndarray:
 def reciprocal(f: np.ndarray) -> np.ndarray:
     """1 / (1 + f) in Q0.31 for f in [0, 1) in Q0.31: gemmlowp's one_over_one_plus_x_for_x_in_0_1. int64."""
     half = (np.asarray(f, np.int64) + I32_MAX + 1) >> 1
-    r = _48_OVER_17 + high_mul(half, _MINUS_32_OVER_17)
-    for _ in range(3):
-        r = r + _shift_left(high_mul(r, _ONE_Q2 - high_mul(half, r)), 2)
+    r = FORTY_EIGHT_OVER_17 + high_mul(half, MINUS_32_OVER_17)
+    for _ in range(NEWTON_STEPS):
+        r = r + _shift_left(high_mul(r, ONE_Q2 - high_mul(half, r)), 2)
     return _shift_left(r, 1)
 
 
@@ -203,50 +193,8 @@ def lower(graph: Graph, op: Op, name: str) -> Program:
     if x.dtype is DType.F32:
         return build.program(parallel("r", rows, *_lower_float(source, result, op.attrs.beta)))
     scale = checks.quantised(graph, op, x).scale
-    exps = build.table("exps", softmax_exp_table(op.attrs.beta, scale))
-    return build.program(parallel("r", rows, *_lower_int8(source, result, exps)))
-
-
-def _row_maximum(source: Buffer, top: Buffer, kind: DType) -> Block:
-    lowest = DType.I8.min if kind is DType.I32 else float(np.finfo(np.float32).min)
-    each = cast(load(source, Var("r"), Var("c")), kind)
-    return (
-        Alloc(top),
-        store(top, value=Const(lowest, kind)),
-        serial("c", 0, source.shape[1], store(top, value=maximum(load(top), each))),
-    )
-
-
-def _lower_int8(source: Buffer, result: Buffer, exps: Buffer) -> Block:
-    """The rows of `softmax_exp_table`'s description, with its f and half rearranged so that nothing leaves int32."""
-    depth = source.shape[1]
-    r, c = Var("r"), Var("c")
-    top, total = (Buffer(name, DType.I32, (), "register") for name in ("top", "total"))
-    root = Buffer("root", DType.I32, (), "register")
-    exp = load(exps, load(top) - cast(load(source, r, c), DType.I32))
-    zeros = Let("zeros", call(CLZ, load(total)))
-    leading = Const(1) << (31 - zeros.var)
-    half = Let("half", (((load(total) - leading) << zeros.var) >> 1) + (1 << 30))
-    correction = call(HIGH_MUL, load(root), _ONE_Q2 - call(HIGH_MUL, half.var, load(root)))
-    newton = store(root, value=load(root) + call(SATURATING_SHL, correction, 2))
-    scaled: Expr = call(DIVIDE_BY_POT, call(HIGH_MUL, Var("reciprocal"), exp), minimum(35 - zeros.var, 31))
-    if depth >= 1 << (28 - 19):  # a sum this large can ask for a shift past 31, which leaves nothing
-        scaled = Select(zeros.var < 4, Const(0), scaled)
-    return (
-        *_row_maximum(source, top, DType.I32),
-        Alloc(total),
-        store(total, value=0),
-        serial("c", 0, depth, accumulate(total, call(DIVIDE_BY_POT, exp, ACCUMULATION_BITS))),
-        zeros,
-        half,
-        Alloc(root),
-        store(root, value=_48_OVER_17 + call(HIGH_MUL, half.var, _MINUS_32_OVER_17)),
-        newton,
-        newton,
-        newton,
-        Let("reciprocal", call(SATURATING_SHL, load(root), 1)),
-        parallel("c", depth, store(result, r, c, value=to_int8(scaled, OUTPUT_ZERO_POINT, DType.I8.min, DType.I8.max))),
-    )
+    origin = Exponentials(source, result, build.table("exps", softmax_exp_table(op.attrs.beta, scale)))
+    return replace(build.program(parallel("r", rows, *int8_row(origin))), origin=origin)
 
 
 def _lower_float(source: Buffer, result: Buffer, beta: float) -> Block:
@@ -255,7 +203,7 @@ def _lower_float(source: Buffer, result: Buffer, beta: float) -> Block:
     top, total = (Buffer(name, DType.F32, (), "register") for name in ("top", "total"))
     exp = call(EXP, (load(source, r, c) - load(top)) * beta)
     return (
-        *_row_maximum(source, top, DType.F32),
+        *row_maximum(source, top, DType.F32),
         Alloc(total),
         store(total, value=Const(0.0, DType.F32)),
         serial("c", 0, depth, accumulate(total, exp)),
@@ -283,4 +231,4 @@ CASES = (
     Case("float_beta", ((2, 5, 6),), {"beta": 0.7}, dtype="float32"),
 )
 
-OPERATOR = Operator("SOFTMAX", "softmax", parse, check, reference, no_macs, CASES, lower)
+OPERATOR = Operator("SOFTMAX", "softmax", parse, check, reference, no_macs, CASES, lower, schedules.SOFTMAX)

@@ -10,6 +10,7 @@ strips         depthwise convolutions in the vectors of MVE
 elements       an element of the output from one of each operand
 lanes          pools, and operators of single elements, in the vectors of MVE
 copies         layers that only move elements
+softmax        softmax by its table of exponentials, row by row
 scalar         the loops as they were lowered, transformed: for what none of the others fits
 """
 
@@ -24,13 +25,15 @@ from harness.compiler.schedules.lanes import Lanes
 from harness.compiler.schedules.product_lanes import LaneProduct
 from harness.compiler.schedules.rows import Rows
 from harness.compiler.schedules.scalar import Blocked, Channels, Plain, Taps
+from harness.compiler.schedules.softmax import SoftmaxRows
 from harness.compiler.schedules.strips import Strips
 
-__all__ = ["CONTRACTION", "COPIES", "DEPTHWISE", "ELEMENTWISE", "PLAIN", "POOL", "tidy"]
+__all__ = ["CONTRACTION", "COPIES", "DEPTHWISE", "ELEMENTWISE", "PLAIN", "POOL", "SOFTMAX", "tidy"]
 
 CONTRACTION: Family = ((LaneProduct,), (Product,), (Blocked,))  # convolution and matrix product
 DEPTHWISE: Family = ((LaneProduct, Strips, Product, Rows), (Blocked, Taps))  # of one channel: an ordinary convolution
 POOL: Family = ((Lanes, Channels),)  # average and maximum over windows
 ELEMENTWISE: Family = ((Lanes, ByElement),)  # one loop over the elements of the output
 COPIES: Family = ((Copied,),)  # what only moves elements
+SOFTMAX: Family = ((SoftmaxRows, Plain),)  # along rows
 PLAIN: Family = ((Plain,),)

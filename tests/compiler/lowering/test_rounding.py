@@ -146,7 +146,7 @@ def test_softmax_constants_are_the_nearest_of_their_format() -> None:
     assert [round(real * 2**31) for real in q31] == list(softmax._EXP_MINUS_POWER)
     assert round(math.exp(-1 / 8) * 2**31) == softmax._EXP_MINUS_EIGHTH
     assert round(2**31 / 3) == softmax._ONE_THIRD
-    assert (round(48 / 17 * 2**29), round(-32 / 17 * 2**29)) == (softmax._48_OVER_17, softmax._MINUS_32_OVER_17)
+    assert (round(48 / 17 * 2**29), round(-32 / 17 * 2**29)) == (softmax.FORTY_EIGHT_OVER_17, softmax.MINUS_32_OVER_17)
 
 
 def test_softmax_reciprocal() -> None:
