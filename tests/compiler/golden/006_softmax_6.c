@@ -38,18 +38,19 @@ void softmax_6(const int8_t *restrict input, int8_t *restrict output)
     }
     int32_t total = 0;
     for (int32_t c = 0; c < 5; c++) {
-        total += nn_divide_by_pot(exps[top - input[c]], 12);
+        total = nn_shift_add(exps[top - input[c]], 12, total);
     }
     const int32_t zeros = nn_clz(total);
     const int32_t half = (((total - (1 << (31 - zeros))) << zeros) >> 1) + 1073741824;
     int32_t root = 1515870810 + nn_high_mul(half, -1010580540);
-    root += nn_saturating_shl(nn_high_mul(root, 536870912 - nn_high_mul(half, root)), 2);
-    root += nn_saturating_shl(nn_high_mul(root, 536870912 - nn_high_mul(half, root)), 2);
-    root += nn_saturating_shl(nn_high_mul(root, 536870912 - nn_high_mul(half, root)), 2);
-    const int32_t reciprocal = nn_saturating_shl(root, 1);
+    root += nn_high_mul(root, 536870912 - nn_high_mul(half, root)) * 4;
+    root += nn_high_mul(root, 536870912 - nn_high_mul(half, root)) * 4;
+    root += nn_high_mul(root, 536870912 - nn_high_mul(half, root)) * 4;
+    const int32_t reciprocal = nn_min_i32(root, 1073741823) * 2 + (root >> 30);
+    const int32_t shift = nn_min_i32(34 - zeros, 31);
+    const int32_t rounding = 1 << (shift - 1);
     for (int32_t c = 0; c < 5; c++) {
-        output[c] =
-            nn_saturate_i8(nn_divide_by_pot(nn_high_mul(reciprocal, exps[top - input[c]]), nn_min_i32(35 - zeros, 31)) -
-                           128);
+        const int32_t q = nn_high_add_quarter(reciprocal, exps[top - input[c]], rounding) >> shift;
+        output[c] = (int8_t)(q - (q >> 8) - 128);
     }
 }
