@@ -74,6 +74,8 @@ class SoftmaxRows:
         of = program.origin
         if not isinstance(of, Exponentials) or self.at_once > of.source.shape[1]:
             return None
+        if of.source not in program.buffers:  # rows that are constants, under other buffers
+            return None
         buffers = program.buffers
         terms: Buffer | None = None
         if self.terms == "table":
@@ -105,9 +107,8 @@ def _row(of: Exponentials, terms: Buffer | None) -> Block:
     difference = load(top) - cast(load(of.source, r, c), I32)
     exp = load(of.exps, difference)
     zeros, half = significand(total)
-    shift = Let("shift", minimum(34 - zeros.var, 31))
-    rounding = Let("rounding", Const(1) << (shift.var - 1))
-    q = Let("q", call(HIGH_ADD_QUARTER, Var("reciprocal"), exp, rounding.var) >> shift.var)
+    shift, rounding, quotient = quotient_of(Var("reciprocal"), exp, zeros.var)
+    q = Let("q", quotient)
     y = cast(q.var - (q.var >> 8) + OUTPUT_ZERO_POINT, I8)
     return (
         *row_maximum(of.source, top, I32),
@@ -121,6 +122,13 @@ def _row(of: Exponentials, terms: Buffer | None) -> Block:
         rounding,
         parallel("c", depth, q, store(of.result, r, c, value=y)),
     )
+
+
+def quotient_of(reciprocal: Expr, exp: Expr, zeros: Expr) -> tuple[Let, Let, Expr]:
+    """q, 0 … 256, and what it takes of the row before: `shift` and `rounding`."""
+    shift = Let("shift", minimum(34 - zeros, 31))
+    rounding = Let("rounding", Const(1) << (shift.var - 1))
+    return shift, rounding, call(HIGH_ADD_QUARTER, reciprocal, exp, rounding.var) >> shift.var
 
 
 def _added(total: Buffer, exp: Expr, term: Expr | None) -> Store:

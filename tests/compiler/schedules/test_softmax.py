@@ -15,14 +15,27 @@ from harness.compiler.choose import Objective, choose
 from harness.compiler.groups import Groups
 from harness.compiler.interpret import run
 from harness.compiler.intrinsics.softmax import HIGH_ADD_QUARTER
-from harness.compiler.loops import Alloc, Buffer, Load, Program, Var, call, expressions, load, store, walk, walk_expr
+from harness.compiler.loops import (
+    Alloc,
+    Buffer,
+    Const,
+    Load,
+    Program,
+    Var,
+    call,
+    expressions,
+    load,
+    store,
+    walk,
+    walk_expr,
+)
 from harness.compiler.lowering.building import Builder, parallel
 from harness.compiler.lowering.quantise import divide_by_pot, high_mul
 from harness.compiler.lowering.softmax import significand
 from harness.compiler.ops import softmax
 from harness.compiler.pipeline import CompiledLayer, LoweredLayer, assert_equal, lower_layer, run_passes, schedule_layer
 from harness.compiler.schedules.scalar import Plain
-from harness.compiler.schedules.softmax import SoftmaxRows, reciprocal_of
+from harness.compiler.schedules.softmax import SoftmaxRows, quotient_of, reciprocal_of
 from harness.dtypes import DType
 from harness.errors import CompilerBug
 from tests.compiler.ops.oracle import load as load_graph
@@ -63,6 +76,7 @@ def ways(one: LoweredLayer, target: Target) -> Iterator[CompiledLayer]:
 @example("m3", (1, 1), 0.1, 1.0)  # nothing but the largest element, whose share is 256 / 256
 @example("m3", (5, 100), 0.1, 1.0)
 @example("m0", (5, 101), 0.03, 1.0)
+@example("m4", (5, 100), 40.0, 1.0)  # all but the largest elements are nothing: no other table entry will do
 @example("m55", (1, 511), 1e-5, 1.0)  # the largest sum that asks for no shift past 31
 @example("m3", (1, 513), 1e-5, 1.0)
 @example("m0", (1, 1100), 1e-5, 1.0)
@@ -72,6 +86,13 @@ def test_every_candidate_equals_the_loops(core: str, shape: tuple[int, ...], sca
     assert {type(candidate.schedule) for candidate in one.candidates} == {SoftmaxRows, Plain}
     for compiled in ways(one, TARGETS[core]):
         assert_equal(compiled.unscheduled, compiled.program)
+
+
+@pytest.mark.parametrize("schedule", [SoftmaxRows("shifted", 2), SoftmaxRows("table", 4)])
+def test_rows_enough_to_show_one_bit_of_a_sum(schedule: SoftmaxRows) -> None:
+    one = lowered((30_000, 4), 0.02, 1.0, M3)
+    compiled = schedule_layer(one, schedule, M3)
+    assert_equal(compiled.unscheduled, compiled.program)
 
 
 @pytest.mark.parametrize("depth", [1, 2, 12, 300, 600])
@@ -89,10 +110,15 @@ def test_rows_that_are_flat_or_have_one_peak(depth: int, tmp_path: Path) -> None
         np.testing.assert_array_equal(run_native(compiled.program, {"input": rows}, folder)["output"], expected)
 
 
-def quotient(recip: np.ndarray, exps: np.ndarray, zeros: int) -> np.ndarray:
+def quotients(recip: np.ndarray, exps: np.ndarray, zeros: int) -> np.ndarray:
     """The last step of a row as the schedule writes it, before it saturates."""
-    shift = min(34 - zeros, 31)
-    return HIGH_ADD_QUARTER.meaning(recip, exps, np.int64(1) << (shift - 1)) >> shift
+    build, i = Builder("quotients"), Var("i")
+    operands = [load(build.input(name, I32, recip.size), i) for name in ("input", "input_1")]
+    *before, q = quotient_of(operands[0], operands[1], Const(zeros))
+    body = store(build.output(I32, recip.size), i, value=q)
+    program = build.program(parallel("i", recip.size, *before, body))
+    inputs = {"input": recip.reshape(-1).astype(np.int32), "input_1": exps.reshape(-1).astype(np.int32)}
+    return run(program, inputs)["output"].reshape(recip.shape)
 
 
 @pytest.mark.parametrize("zeros", range(1, 13))
@@ -105,7 +131,7 @@ def test_one_division_rounds_as_two(zeros: int) -> None:
     exps = np.clip(boundaries // recip + np.arange(-2, 3), 0, TOP)
     recip, exps = np.broadcast_arrays(recip, exps)
     want = divide_by_pot(high_mul(recip, exps), shift)
-    np.testing.assert_array_equal(quotient(recip, exps, zeros), want)
+    np.testing.assert_array_equal(quotients(recip, exps, zeros), want)
     saturated = want - (want >> 8)
     np.testing.assert_array_equal(saturated, np.minimum(want, 255))
 
@@ -116,6 +142,11 @@ def test_the_product_in_python_and_in_c(native: bool, tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     edges = np.array([0, 1, 0x7FFF, 0x8000, 0xFFFF, 0x10000, 0x1FFFF, 0x7FFE_FFFF, TOP - 1, TOP])
     few = [x.reshape(-1) for x in np.meshgrid(edges, edges)]
+    odd = rng.integers(0, 2**30, 400) * 2 + 1
+    low = rng.integers(-4, 4, 400) - 2**30  # of the product: on either side of a carry
+    few[0] = np.concatenate([few[0], [pow(int(x), -1, 2**32) * int(y) % 2**32 for x, y in zip(odd, low, strict=True)]])
+    few[1] = np.concatenate([few[1], odd])
+    few = [one[few[0] <= TOP] for one in few]
     a, b = (np.concatenate([one, rng.integers(0, 2**31, 4000)]).astype(np.int32) for one in few)
     addend = rng.integers(0, 2**30, a.shape).astype(np.int32)
     inputs = {"input": a, "input_1": b, "input_2": addend}
