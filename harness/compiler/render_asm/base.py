@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -73,7 +74,7 @@ class TooFewRegisters(CompilerBug):
     """The kernel would be right, were there more registers."""
 
 
-class Kernel:
+class Kernel(ABC):
     """One loop. A subclass says which registers hold what, and how values are loaded."""
 
     guard = ""
@@ -111,37 +112,37 @@ class Kernel:
     # ---- what a subclass says
 
     @property
+    @abstractmethod
     def room(self) -> int:
         """Core registers that are left; negative where there are too few of any kind."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def scratch(self) -> list[str]:
         """Temporaries that the C compiler finds core registers for; the first holds the address of the sums."""
-        raise NotImplementedError
 
     @property
     def vectors(self) -> list[str]:
         """Registers of other kinds that are overwritten."""
         return []
 
-    def sum_register(self, number: int) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def sum_register(self, number: int) -> str: ...
 
     def several(self, registers: list[str]) -> str:
         """A list of registers, as LDM has it."""
         return ", ".join(registers)
 
+    @abstractmethod
     def temporary(self, number: int) -> str:
         """What stands for a temporary in an instruction."""
-        raise NotImplementedError
 
     def key(self, node: Load, advance: int, terms: frozenset[tuple[Expr, int]]) -> object:
         """Loads of one key share a pointer."""
         return (node.buffer, advance, terms)
 
-    def fetch(self, name: str, node: Load, pointer: Pointer, offset: int) -> Fetch:
-        raise NotImplementedError
+    @abstractmethod
+    def fetch(self, name: str, node: Load, pointer: Pointer, offset: int) -> Fetch: ...
 
     def grouped(self, items: list[Item]) -> list[Item]:
         """`items`, with loads made one that one instruction does."""
@@ -151,8 +152,8 @@ class Kernel:
         """Instructions in front of the loop."""
         return []
 
-    def load(self, item: Fetch) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def load(self, item: Fetch) -> str: ...
 
     # ---- what the loop does
 
