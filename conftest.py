@@ -15,7 +15,8 @@ settings.load_profile("layerproof")
 
 pytest_plugins = ["pytester"]
 
-# Folders whose tests build no firmware and start no emulator: all of them together take less than a minute.
+# Folders whose tests build no firmware and start no emulator, but for files that call themselves slow: all of them
+# together take less than a minute.
 _FAST = {"compiler", "oracle", "rpc", "report"}
 _SHARED_MODELS = Path(__file__).resolve().parent.parent / "shared" / "models"
 

@@ -24,6 +24,8 @@ from harness.compiler.verify import verify
 from harness.dtypes import DType
 from tests.native import run_native
 
+pytestmark = pytest.mark.slow  # many examples, or compilers and emulators
+
 M0 = core_target("cortex-m0")
 M3 = core_target("cortex-m3")
 M4 = core_target("cortex-m4")

@@ -15,6 +15,8 @@ from harness.compiler.graph import Graph
 from harness.compiler.interpret import run
 from harness.compiler.pipeline import compile_graph, programs_of
 
+pytestmark = pytest.mark.slow  # many examples, or compilers and emulators
+
 # zlib CRC-32 of the output for the input x[i] = (i * 37 + 11) mod 256 - 128, from TFLite Micro on Cortex-M cores.
 GOLDEN = {
     "kws_ref_model": 0x6F8D0761,

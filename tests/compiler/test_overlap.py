@@ -19,6 +19,8 @@ from harness.dtypes import DType
 from tests.compiler.tracing import FAR, Extremes, extremes, run_in_arena
 from tests.models import Net
 
+pytestmark = pytest.mark.slow  # many examples, or compilers and emulators
+
 TARGETS = {
     "m0": Target("cortex-m0", frozenset()),
     "m3": Target("cortex-m3", frozenset()),

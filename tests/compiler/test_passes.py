@@ -21,6 +21,8 @@ from tests.compiler.whole import run_whole
 from tests.models import Net, classifier
 from tests.tflite_writer import QuantSpec
 
+pytestmark = pytest.mark.slow  # many examples, or compilers and emulators
+
 M3 = Target("cortex-m3", frozenset())
 
 

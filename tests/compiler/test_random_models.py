@@ -15,6 +15,8 @@ from tests.compiler.ops.oracle import draw
 from tests.compiler.whole import run_whole
 from tests.models import Net
 
+pytestmark = pytest.mark.slow  # many examples, or compilers and emulators
+
 HOST = Target("host", frozenset())
 QUICK = (Phase.explicit, Phase.reuse, Phase.generate)  # each example runs gcc: do not shrink for minutes
 

@@ -17,6 +17,8 @@ from tests.compiler.test_random_models import QUICK
 from tests.compiler.whole import run_whole
 from tests.models import Net
 
+pytestmark = pytest.mark.slow  # many examples, or compilers and emulators
+
 HOST = Target("host", frozenset())
 Q = (0.05, 3)  # of every tensor, so that any two can be put together
 

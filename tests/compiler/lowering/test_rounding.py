@@ -15,6 +15,8 @@ from tests.compiler.ops.oracle import draw, load, tflite_outputs
 from tests.models import Net
 from tests.tflite_writer import BufferSpec, QuantSpec
 
+pytestmark = pytest.mark.slow  # many examples, or compilers and emulators
+
 ALL_I8 = np.arange(-128, 128).astype(np.int8)
 PAIRS = np.stack(np.meshgrid(ALL_I8, ALL_I8), axis=-1).reshape(-1, 2)  # (65536, 2)
 BOUNDARIES = np.arange(-127, 128) - 0.5

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from harness.compiler.ops import OPERATORS, Case, Operator, run_reference
 from tests.compiler.ops.oracle import draw, load, net_of, tflite_outputs
 
+pytestmark = pytest.mark.slow  # many examples, or compilers and emulators
+
 ACTIVATIONS = st.sampled_from(["NONE", "RELU", "RELU6", "RELU_N1_TO_1"])
 SCALES = st.floats(-12, 3).map(lambda exponent: float(np.float32(2.0**exponent)))
 ZERO_POINTS = st.one_of(st.sampled_from([-128, -127, -1, 0, 127]), st.integers(-128, 127))

@@ -27,6 +27,8 @@ from tests.edited_sources import FLIP, SPOIL, insert, sources
 from tests.models import Net
 from tests.tflite_writer import QuantSpec
 
+pytestmark = pytest.mark.slow  # many examples, or compilers and emulators
+
 M3 = core_target("cortex-m3")
 
 

@@ -18,6 +18,8 @@ from harness.compiler.passes.drop_channels import DropChannels
 from harness.compiler.pipeline import compile_graph, programs_of
 from tests.constant_channels import chain, inputs_of, links, spoilt, with_constants
 
+pytestmark = pytest.mark.slow  # many examples, or compilers and emulators
+
 M3 = core_target("cortex-m3")
 CASES = int(os.environ.get("LAYERPROOF_CASES", "200"))  # random nets of all links; some thousand take ten minutes
 

@@ -20,6 +20,8 @@ from tests.compiler.ops.oracle import draw, tflite_outputs
 from tests.compiler.whole import run_whole
 from tests.models import Net
 
+pytestmark = pytest.mark.slow  # many examples, or compilers and emulators
+
 M3 = Target("cortex-m3", frozenset())
 ALL = frozenset(p.name for p in PASSES)
 SWITCHES = [frozenset(), *(frozenset({p.name}) for p in PASSES), ALL]

@@ -19,6 +19,8 @@ from tests.compiler.ops.oracle import draw, load
 from tests.models import Net
 from tests.tflite_writer import QuantSpec
 
+pytestmark = pytest.mark.slow  # many examples, or compilers and emulators
+
 Q = (0.05, -3)
 BOTH = frozenset({"merge-activations", "compose-tables"})
 

@@ -21,6 +21,8 @@ from tests.compiler.ops.oracle import draw
 from tests.compiler.whole import run_whole
 from tests.models import Net
 
+pytestmark = pytest.mark.slow  # many examples, or compilers and emulators
+
 HOST = Target("host", frozenset())
 
 

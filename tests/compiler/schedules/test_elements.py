@@ -17,6 +17,8 @@ from harness.compiler.render_c import render_function
 from tests.compiler.ops.oracle import load
 from tests.models import Net
 
+pytestmark = pytest.mark.slow  # many examples, or compilers and emulators
+
 M0 = Target("cortex-m0", frozenset())
 M3 = Target("cortex-m3", frozenset())
 M4 = Target("cortex-m4", frozenset({"dsp"}))

@@ -15,6 +15,8 @@ from harness.compiler.ops import run_reference
 from harness.compiler.pipeline import compile_graph
 from tests.models import Net
 
+pytestmark = pytest.mark.slow  # many examples, or compilers and emulators
+
 
 def odd_shapes() -> bytes:
     """Blocks that do not fit: odd channels, pixels, depths and windows; a vector by a matrix at the end."""

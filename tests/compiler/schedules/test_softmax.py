@@ -42,6 +42,8 @@ from tests.compiler.ops.oracle import load as load_graph
 from tests.models import Net
 from tests.native import run_native
 
+pytestmark = pytest.mark.slow  # many examples, or compilers and emulators
+
 I32 = DType.I32
 TARGETS = {
     "m0": Target("cortex-m0", frozenset()),
