@@ -182,6 +182,7 @@ def test_entangled_tensors_come_near_the_bound(seed: int) -> None:
     assert size(lives) <= 1.01 * lower_bound(lives)
 
 
+@pytest.mark.slow
 def test_a_thousand_tensors_do_not_take_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
     """The work is bounded whatever their number: counted in pairs of tensors, not in seconds."""
     looked_at = 0

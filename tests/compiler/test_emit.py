@@ -169,6 +169,7 @@ def test_a_layer_whose_clamp_leaves_one_value_is_clean_c(kind: str, tmp_path: Pa
     compiles(write(source, tmp_path))
 
 
+@pytest.mark.slow
 def test_compiling_twice_gives_the_same_text(tmp_path: Path) -> None:
     """In processes of their own: the order of a set of strings differs between them."""
     model = tmp_path / "net.tflite"

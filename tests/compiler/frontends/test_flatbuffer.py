@@ -191,6 +191,7 @@ def test_exponential_sharing_is_refused_quickly() -> None:
     assert time.perf_counter() - start < 5
 
 
+@pytest.mark.slow
 def test_the_number_of_tables_is_bounded() -> None:
     data = bytes(toy(lambda b: [node(b)] * (MAX_TABLES + 1)))
     with pytest.raises(ModelError, match=f"more than {MAX_TABLES} tables"):

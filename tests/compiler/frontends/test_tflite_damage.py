@@ -98,6 +98,7 @@ def survives(data: bytes) -> bool:
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FUZZED)
 def test_every_word_replaced(name: str) -> None:
     original = FUZZED[name]
