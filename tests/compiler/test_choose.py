@@ -202,3 +202,16 @@ def test_sums_too_large_for_pairs_are_multiplied_one_by_one() -> None:
     found = candidates(plain, M4, schedules.CONTRACTION)
     assert {one.schedule.name for one in found} == {"product"}
     assert {knobs_of(one.schedule)["pairs"] for one in found} == {0}
+
+
+def test_a_layer_that_cannot_do_with_less_is_not_tried() -> None:
+    """Making a candidate takes a hundred times as long as knowing that none can save enough."""
+    asked = []
+
+    def bytes_of(one: Candidate) -> int:
+        asked.append(one)
+        return 1000
+
+    ways = made((100, 10, 0), (400, 10, 0), (500, 10, 0))
+    lower_peak([peak.Layer(ways, 1000, 990, bytes_of)], [ways[0]], Objective.BALANCED)
+    assert asked == [ways[0]]
