@@ -38,16 +38,18 @@ void model_run_layer(uint32_t index)
     const struct model_layer *layer = &model_layers[index];
 
     harness_current_layer = index;
+    platform_stack_paint();
     uint32_t start = platform_cycles();
     layer->run(harness_arena);
     uint32_t cycles = platform_cycles() - start;
+    uint32_t stack = platform_stack_used();
     harness_current_layer = FAULT_RECORD_NO_LAYER;
 
     uint32_t crc = 0;
     for (uint32_t i = 0; i < layer->output_count; i++) {
         crc = crc32(crc, harness_arena + layer->outputs[i].offset, layer->outputs[i].bytes);
     }
-    results[index] = (struct rpc_layer_done){.index = index, .crc32 = crc, .cycles = cycles};
+    results[index] = (struct rpc_layer_done){.index = index, .crc32 = crc, .cycles = cycles, .stack = stack};
 }
 
 const struct rpc_layer_done *model_layer_result(uint32_t index)
@@ -55,9 +57,11 @@ const struct rpc_layer_done *model_layer_result(uint32_t index)
     return &results[index];
 }
 
-uint32_t model_run_whole(void)
+struct rpc_run_done model_run_whole(void)
 {
+    platform_stack_paint();
     uint32_t start = platform_cycles();
     model_run(harness_arena);
-    return platform_cycles() - start;
+    uint32_t cycles = platform_cycles() - start;
+    return (struct rpc_run_done){.cycles = cycles, .layers = MODEL_LAYER_COUNT, .stack = platform_stack_used()};
 }

@@ -25,7 +25,7 @@ bool model_in_arena(uint32_t offset, uint32_t length);
 void model_run_layer(uint32_t index);
 const struct rpc_layer_done *model_layer_result(uint32_t index);
 
-/* Runs the whole model. Returns the cycles it took. */
-uint32_t model_run_whole(void);
+/* Runs the whole model, as an application would. */
+struct rpc_run_done model_run_whole(void);
 
 #endif

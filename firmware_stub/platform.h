@@ -25,6 +25,13 @@ const uint8_t *platform_build_id(void);
 uint32_t platform_stack_bottom(void);
 uint32_t platform_stack_top(void);
 
+/*
+ * Bytes of the stack, below the caller's frame, that were written between the two calls; 0 where that is not known.
+ * Both are called from one function. Words that happen to be written with the paint itself are not seen.
+ */
+void platform_stack_paint(void);
+uint32_t platform_stack_used(void);
+
 /* The fault record that is kept; its length is 0 when there is none. */
 struct rpc_bytes platform_record(void);
 void platform_record_clear(void);

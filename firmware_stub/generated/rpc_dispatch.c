@@ -40,13 +40,13 @@ enum rpc_status rpc_dispatch(uint8_t type, struct rpc_bytes request, bool again,
         if (request.length != 8u) {
             return RPC_BAD_LENGTH;
         }
-        *reply_bytes = 8u;
+        *reply_bytes = 12u;
         return rpc_run_layers((const struct rpc_run_layers *)(const void *)request.data, again, &reply->run_done);
     case RPC_RUN_MODEL:
         if (request.length != 0u) {
             return RPC_BAD_LENGTH;
         }
-        *reply_bytes = 8u;
+        *reply_bytes = 12u;
         return rpc_run_model(again, &reply->run_done);
     case RPC_MEMORY_READ:
         if (request.length != 8u) {

@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #define RPC_PROTOCOL_VERSION 1u
-#define RPC_SCHEMA_HASH 0x4C0D9C24u
+#define RPC_SCHEMA_HASH 0xB1AEAB05u
 #define RPC_REPLY 0x80u /* set in the type of an answer */
 
 enum rpc_status {
@@ -123,10 +123,12 @@ _Static_assert(sizeof(struct rpc_run_layers) == 8, "rpc_run_layers");
 struct rpc_run_done {
     uint32_t cycles;
     uint32_t layers;
+    uint32_t stack;
 };
 _Static_assert(offsetof(struct rpc_run_done, cycles) == 0, "rpc_run_done.cycles");
 _Static_assert(offsetof(struct rpc_run_done, layers) == 4, "rpc_run_done.layers");
-_Static_assert(sizeof(struct rpc_run_done) == 8, "rpc_run_done");
+_Static_assert(offsetof(struct rpc_run_done, stack) == 8, "rpc_run_done.stack");
+_Static_assert(sizeof(struct rpc_run_done) == 12, "rpc_run_done");
 
 /* Reads memory, in words where address and length are multiples of 4. An address that faults is refused. */
 struct rpc_memory_read {
@@ -172,11 +174,13 @@ struct rpc_layer_done {
     uint32_t index;
     uint32_t crc32;
     uint32_t cycles;
+    uint32_t stack;
 };
 _Static_assert(offsetof(struct rpc_layer_done, index) == 0, "rpc_layer_done.index");
 _Static_assert(offsetof(struct rpc_layer_done, crc32) == 4, "rpc_layer_done.crc32");
 _Static_assert(offsetof(struct rpc_layer_done, cycles) == 8, "rpc_layer_done.cycles");
-_Static_assert(sizeof(struct rpc_layer_done) == 12, "rpc_layer_done");
+_Static_assert(offsetof(struct rpc_layer_done, stack) == 12, "rpc_layer_done.stack");
+_Static_assert(sizeof(struct rpc_layer_done) == 16, "rpc_layer_done");
 
 /* A piece of the fault record, sent without being asked right after the crash. */
 struct rpc_fault {

@@ -65,6 +65,13 @@ uint32_t platform_stack_top(void)
     return 0;
 }
 
+void platform_stack_paint(void) {}
+
+uint32_t platform_stack_used(void)
+{
+    return 0;
+}
+
 struct rpc_bytes platform_record(void)
 {
     return (struct rpc_bytes){0};

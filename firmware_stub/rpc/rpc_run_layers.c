@@ -15,6 +15,7 @@ enum rpc_status rpc_run_layers(const struct rpc_run_layers *request, bool again,
         }
         const struct rpc_layer_done *done = model_layer_result(index);
         reply->cycles += done->cycles;
+        reply->stack = done->stack > reply->stack ? done->stack : reply->stack;
         rpc_event(RPC_LAYER_DONE, done, sizeof *done, (struct rpc_bytes){0});
     }
     return RPC_OK;

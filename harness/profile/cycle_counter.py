@@ -10,6 +10,7 @@ import numpy as np
 from harness.errors import InfrastructureError
 from harness.firmware import Firmware
 from harness.profile.measurement import Figures, Measurement
+from harness.rpc.messages import LayerDone, RunDone
 from harness.session import Session
 
 RUNS = 3  # the fewest cycles of so many: interrupts of a debugger, caches that are still cold
@@ -32,8 +33,8 @@ class CycleCounter:
     def measure(self, firmware: Firmware, inputs: Sequence[np.ndarray]) -> Measurement:
         """InfrastructureError: the core counts no cycles."""
         source = firmware.source
-        totals: list[int] = []
-        layers: list[list[int]] = []
+        totals: list[RunDone] = []
+        layers: list[list[LayerDone]] = []
 
         def write_inputs(session: Session) -> None:
             for tensor, values in zip(source.graph.inputs, inputs, strict=True):
@@ -42,17 +43,21 @@ class CycleCounter:
         with self.open(firmware) as session:
             for _ in range(RUNS):
                 write_inputs(session)
-                totals.append(session.run().cycles)
+                totals.append(session.run())
                 write_inputs(session)
-                layers.append([done.cycles for done in session.run_layers()])
-        if not any(totals):
+                layers.append(session.run_layers())
+        cycles = [done.cycles for done in totals]
+        if not any(cycles):
             raise InfrastructureError(
                 f"the core of {firmware.board.name} counts no cycles: its DWT unit is missing or has no CYCCNT",
                 hint="Instructions are counted on an emulated board: --board qemu_cortex_m3, for example.",
             )
-        best = [min(run) for run in zip(*layers, strict=True)]
         return Measurement(
-            total=Figures(cycles=min(totals)),
-            layers=tuple(Figures(cycles=cycles) for cycles in best),
-            notes=(f"cycles are the fewest of {RUNS} runs; the slowest took {max(totals):,}",),
+            total=_best(totals),
+            layers=tuple(_best(runs) for runs in zip(*layers, strict=True)),
+            notes=(f"cycles are the fewest of {RUNS} runs; the slowest took {max(cycles):,}",),
         )
+
+
+def _best(runs: Sequence[RunDone] | Sequence[LayerDone]) -> Figures:
+    return Figures(cycles=min(run.cycles for run in runs), stack=max(run.stack for run in runs))

@@ -20,6 +20,9 @@ class Figures:
     instructions: int | None = None  # executed, exact
     cycles: int | None = None  # of a real core's own counter
     estimate: Cycles | None = None  # of cycles, from the core's published timing table
+    stack: int | None = (
+        None  # bytes of the stack that were written below the caller's frame: painted before, read after
+    )
 
 
 @dataclass(frozen=True)

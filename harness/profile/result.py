@@ -70,7 +70,8 @@ class Profile:
 
     def memory(self) -> dict[str, int | None]:
         """Bytes of the whole firmware. Model code and libraries are the parts of `flash_code_bytes` that an application
-        links as well; `stack_used_bytes` was seen to be written, the stub's part included.
+        links as well. `stack_bytes` is the bound of `model_run`, `stack_written_bytes` what it was seen to write to of
+        that, `stack_used_bytes` all that was written, the stub's part included.
         """
         source, firmware = self.firmware.source, self.firmware
         return {
@@ -82,6 +83,7 @@ class Profile:
             "flash_library_bytes": self.code.library,
             "ram_bytes": firmware.ram_bytes,
             "stack_bytes": firmware.stack_bytes,
+            "stack_written_bytes": self.measurement.total.stack,
             "stack_reserved_bytes": firmware.reserved_stack_bytes,
             "stack_used_bytes": self.measurement.stack_used,
         }
@@ -101,6 +103,7 @@ class Profile:
             "flash_constant_bytes": memory.flash_constants,
             "arena_bytes": memory.arena,
             "stack_bytes": memory.stack,
+            "stack_written_bytes": self.measurement.layers[layer.index].stack,
         }
 
 

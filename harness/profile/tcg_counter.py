@@ -42,14 +42,14 @@ class TcgCounter:
     def measure(self, firmware: Firmware, inputs: Sequence[np.ndarray]) -> Measurement:
         image = Image(firmware.elf)
         listing = disassemble(firmware.elf)
-        execution = self._run(firmware, image, listing, inputs)
+        execution, stacks = self._run(firmware, image, listing, inputs)
         tree = call_tree(execution, image, listing, self.timing)
         symboliser = Symboliser(image)
         top = image.symbol(STACK_TOP)
-        layers = [_layer(tree.root, layer.name) for layer in firmware.source.layers]
+        layers = (_figures(_layer(tree.root, layer.name)) for layer in firmware.source.layers)
         return Measurement(
-            total=_figures(tree.root),
-            layers=tuple(Figures(0, estimate=NONE) if node is None else _figures(node) for node in layers),
+            total=replace(_figures(tree.root), stack=stacks.whole),
+            layers=tuple(replace(found, stack=stack) for found, stack in zip(layers, stacks.layers, strict=True)),
             tree=tree.root,
             functions=functions(tree.root, symboliser),
             lines=_lines(tree, symboliser),
@@ -57,8 +57,15 @@ class TcgCounter:
             notes=self._notes(tree),
         )
 
-    def _run(self, firmware: Firmware, image: Image, listing: Listing, inputs: Sequence[np.ndarray]) -> tcg.Execution:
-        """What one call executes. InfrastructureError: two calls from reset differ."""
+    def _run(
+        self, firmware: Firmware, image: Image, listing: Listing, inputs: Sequence[np.ndarray]
+    ) -> tuple[tcg.Execution, _Stacks]:
+        """What one call executes, and the stack it takes. InfrastructureError: two calls from reset differ."""
+
+        def write_inputs(session: Session) -> None:
+            for tensor, values in zip(firmware.source.graph.inputs, inputs, strict=True):
+                session.write_tensor(tensor, values)
+
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "counts"
             options = (*self.runner.options, *tcg.options(image, ENTRY, out))
@@ -66,9 +73,10 @@ class TcgCounter:
                 for run in range(_RUNS):
                     if run:
                         session.reset()
-                    for tensor, values in zip(firmware.source.graph.inputs, inputs, strict=True):
-                        session.write_tensor(tensor, values)
-                    session.run()
+                    write_inputs(session)
+                    whole = session.run()
+                write_inputs(session)
+                stacks = _Stacks(whole.stack, tuple(done.stack for done in session.run_layers()))
             runs = tcg.read(out)
         if len(runs) != _RUNS:
             raise InfrastructureError(f"the QEMU plugin saw {len(runs)} calls of {ENTRY}, not {_RUNS}")
@@ -79,13 +87,21 @@ class TcgCounter:
                 "or others: the count cannot be relied on",
                 where=str(firmware.elf),
             )
-        return first
+        return first, stacks
 
     def _notes(self, tree: CallTree) -> tuple[str, ...]:
         if self.timing is None or not tree.untimed:
             return ()
         names = ", ".join(sorted(tree.untimed))
         return (f"no estimate where the timing table of {self.timing.title} lacks an instruction: {names}",)
+
+
+@dataclass(frozen=True)
+class _Stacks:
+    """Bytes of the stack that were written: by `model_run`, and by each layer alone."""
+
+    whole: int
+    layers: tuple[int, ...]
 
 
 def by_address(execution: tcg.Execution, listing: Listing) -> Counter[tuple[int, int]]:
@@ -102,8 +118,8 @@ def _layer(root: Node, name: str) -> Node | None:
     return next((chain[-1] for chain in root.walk() if chain[-1].function == name), None)
 
 
-def _figures(node: Node) -> Figures:
-    return Figures(node.total, estimate=node.total_cycles)
+def _figures(node: Node | None) -> Figures:
+    return Figures(0, estimate=NONE) if node is None else Figures(node.total, estimate=node.total_cycles)
 
 
 def functions(root: Node, symboliser: Symboliser) -> tuple[Function, ...]:

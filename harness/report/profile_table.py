@@ -12,7 +12,8 @@ from harness.profile.measurement import Figures
 from harness.report.columns import WIDTH, column, table
 from harness.report.text import printable, shortened
 
-_LEAVING = ("tensor", "operator", "arena", "MACs", "flash", "stack", "share", "per MAC", "estimated cycles")  # in order
+_LEAVING = ("tensor", "operator", "arena", "MACs", "flash", "written", "stack", "share", "per MAC",
+            "estimated cycles")  # in order  # fmt: skip
 _NAME = 24  # characters of a tensor's name where there is room
 _MOST_FUNCTIONS = 15
 _MOST_LINES = 15
@@ -51,6 +52,7 @@ def layer_table(profile: Profile, width: int = WIDTH) -> Table:
         column("flash", [_number(size.flash) for size in sizes], right=True),
         column("arena", [_number(size.arena) for size in sizes], right=True),
         column("stack", [_number(size.stack) for size in sizes], right=True),
+        column("written", [_number(figures.stack) for figures in measured], right=True),
     ]
     return table(columns, width, _LEAVING, "tensor")
 
@@ -80,8 +82,12 @@ def summary(profile: Profile) -> list[str]:
         f"{own} the model's code, {library} libraries"
     )
     stack = f"stack {_number(memory['stack_bytes'])} B at most"
+    if memory["stack_written_bytes"] is not None:
+        stack += f", {memory['stack_written_bytes']:,} written"
     if memory["stack_used_bytes"] is not None:
-        stack += f", {memory['stack_used_bytes']:,} of {_number(memory['stack_reserved_bytes'])} reserved were written"
+        stack += (
+            f"; of {_number(memory['stack_reserved_bytes'])} reserved {memory['stack_used_bytes']:,} with the stub's"
+        )
     lines.append(f"arena {_number(memory['arena_bytes'])} B · RAM {_number(memory['ram_bytes'])} B · {stack}")
     return lines
 

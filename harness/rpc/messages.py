@@ -168,6 +168,7 @@ class RunDone(Message):
 
     cycles: U32  # of the core, modulo 2^32, layers only; 0: the core has no counter
     layers: U32  # how many were run
+    stack: U32  # bytes of the stack that it wrote to, from its caller's frame down; 0: not known
 
 
 @dataclass(frozen=True)
@@ -271,6 +272,7 @@ class LayerDone(Event):
     index: U32
     crc32: U32  # zlib's, of the bytes of its outputs one after the other
     cycles: U32  # of the core, modulo 2^32; 0: the core has no counter
+    stack: U32  # bytes of the stack that it wrote to, from its caller's frame down; 0: not known
 
 
 @dataclass(frozen=True)

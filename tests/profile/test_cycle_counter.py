@@ -44,10 +44,10 @@ class Told:
         self.written += 1
 
     def run(self) -> RunDone:
-        return RunDone(next(self.totals), 3)
+        return RunDone(next(self.totals), 3, 72)
 
     def run_layers(self) -> list[LayerDone]:
-        return [LayerDone(index, 0, cycles) for index, cycles in enumerate(next(self.layers))]
+        return [LayerDone(index, 0, cycles, 8 * index) for index, cycles in enumerate(next(self.layers))]
 
 
 def counter(told: Told) -> CycleCounter:
@@ -64,6 +64,7 @@ def test_the_fewest_cycles_of_each_count(firmware: Firmware) -> None:
     assert found.total.cycles == 100
     assert [figures.cycles for figures in found.layers] == [49, 30, 20]
     assert (found.total.instructions, found.total.estimate, found.tree) == (None, None, None)
+    assert [found.total.stack, *(figures.stack for figures in found.layers)] == [72, 0, 8, 16]
     assert "the slowest took 130" in found.notes[0]
     assert told.written == 2 * RUNS  # an input may share its place with a later tensor
 

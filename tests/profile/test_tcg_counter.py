@@ -135,6 +135,12 @@ def test_the_stack_that_was_seen_lies_within_its_bound(built: Built) -> None:
     found = measure(built)
     assert found.stack_used is not None
     assert 0 < found.stack_used <= built.firmware.reserved_stack_bytes
+    assert found.total.stack is not None
+    assert 0 < found.total.stack <= built.firmware.stack_bytes
+    for layer, bound in zip(found.layers, built.firmware.layer_stack_bytes, strict=True):
+        assert layer.stack is not None
+        assert bound is not None
+        assert 0 <= layer.stack <= bound
 
 
 def test_runs_that_differ_are_refused(built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

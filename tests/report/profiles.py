@@ -46,9 +46,12 @@ def sample(*, cycles: bool = False) -> Profile:
     """With instructions of an emulated Cortex-M3, or with cycles as a board would count them."""
     root = tree()
     source = sample_model.sample()
-    layers = tuple(Figures(child.total, estimate=child.total_cycles) for child in root.children.values())
+    layers = tuple(
+        Figures(child.total, estimate=child.total_cycles, stack=stack)
+        for child, stack in zip(root.children.values(), (12, 40, 8), strict=True)
+    )
     measurement = Measurement(
-        total=Figures(root.total, estimate=root.total_cycles),
+        total=Figures(root.total, estimate=root.total_cycles, stack=84),
         layers=layers,
         tree=root,
         functions=(Function("nn_kernel", "nn_kernels.c", 7, 2, Figures(700, estimate=Cycles(700, 1400)), 700),),

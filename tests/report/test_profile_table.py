@@ -27,7 +27,7 @@ def test_every_layer_and_the_total() -> None:
     for words in ("add_0", "double_1", "sum_2", "480", "48.0%", "1,000 instructions", "estimated cycles: 1,500"):
         assert words in text
     assert "no measurement" in text
-    assert "stack 96 B at most, 320 of 4,096 reserved" in text
+    assert "stack 96 B at most, 84 written; of 4,096 reserved 320 with the stub's" in text
 
 
 def test_cycles_of_a_board_are_no_estimate() -> None:
