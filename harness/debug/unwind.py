@@ -23,6 +23,7 @@ from harness.debug.cfi import Caller, CallFrames
 from harness.debug.exception_frame import is_exception_return, unstack, uses_process_stack
 from harness.debug.image import Image
 from harness.debug.memory import Memory
+from harness.debug.stacks import stack_top
 from harness.debug.tailcalls import jumps_between
 from harness.debug.thumb import call_before
 
@@ -248,7 +249,8 @@ class Unwinder:
             if above is None:
                 return None
             start = (above + 3) & ~3
-        for address in range(start, min(start + 4 * _MAX_SCANNED, 1 << 32), 4):
+        top = stack_top(self._image, start) or 1 << 32
+        for address in range(start, min(start + 4 * _MAX_SCANNED, top), 4):
             word = self._memory.word(address)
             if word is None:
                 return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import struct
 import subprocess
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -28,6 +29,7 @@ class Core:
     flash: int  # address that the vector table is read from at reset
     ram: int
     ram_bytes: int
+    unmapped: int = 0x60000000  # the larger machines have memory there
     cfsr: bool = True
     fpu: bool = False
     sfsr: bool = False
@@ -40,12 +42,33 @@ CORES = {
         Core("m3", "mps2-an385", ("-mcpu=cortex-m3",), 0, 0x20000000, 4 << 20),
         Core("m4", "mps2-an386", ("-mcpu=cortex-m4", "-mfloat-abi=hard"), 0, 0x20000000, 4 << 20, fpu=True),
         Core(
+            "m7",
+            "mps2-an500",
+            ("-mcpu=cortex-m7", "-mfloat-abi=hard"),
+            0,
+            0x20000000,
+            4 << 20,
+            unmapped=0x9FFF0000,
+            fpu=True,
+        ),
+        Core(
             "m33",
             "mps2-an505",
             ("-mcpu=cortex-m33", "-mfloat-abi=hard"),
             0x10000000,
             0x38000000,
             2 << 20,
+            fpu=True,
+            sfsr=True,
+        ),
+        Core(
+            "m55",
+            "mps3-an547",
+            ("-mcpu=cortex-m55", "-mfloat-abi=hard"),
+            0,
+            0x20000000,
+            512 << 10,
+            unmapped=0x1FFE8000,
             fpu=True,
             sfsr=True,
         ),
@@ -60,6 +83,7 @@ class Expected:
     line: int | None  # None: any
     file: str = ""
     inlined: bool = False
+    repeats: bool = False  # any number of times, at least once
 
 
 @dataclass(frozen=True)
@@ -68,12 +92,31 @@ class Scenario:
     name: str
     chain: tuple[Expected, ...] | None  # None: only the fault itself is certain
     kind: str | None
-    only: frozenset[str]
+    impossible: Mapping[str, str]  # cores that it cannot happen on, and why
 
     def expected(self, on_process_stack: bool) -> tuple[Expected, ...]:
         """The whole chain, with the end that depends on the stack the scenario ran on."""
         assert self.chain is not None
         return (*self.chain, *_chain_of("thread@thread" if on_process_stack else "main@main"))
+
+    def differences(self, places: Sequence[tuple[str | None, str | None, int | None, bool]], process: bool) -> str:
+        """What a chain of (function, file, line, inlined) has else than it should; empty when it is right."""
+        rest = list(places)
+        for wanted in self.expected(process):
+            count = 0
+            while rest and (count == 0 or wanted.repeats) and _is(rest[0], wanted):
+                rest.pop(0)
+                count += 1
+            if count == 0:
+                return f"{rest[0] if rest else 'nothing'} where {wanted} should be"
+        return f"{rest[0]} after the end" if rest else ""
+
+
+def _is(place: tuple[str | None, str | None, int | None, bool], wanted: Expected) -> bool:
+    function, file, line, inlined = place
+    if (function, inlined) != (wanted.function, wanted.inlined):
+        return False
+    return wanted.line is None or (Path(file or "").name, line) == (wanted.file, wanted.line)
 
 
 @dataclass(frozen=True)
@@ -102,8 +145,9 @@ def _chain_of(text: str) -> tuple[Expected, ...]:
         function, _, marker = part.strip().partition("@")
         if function == "…":
             continue
-        file, line = _markers()[marker] if marker else ("", None)
-        chain.append(Expected(function.removeprefix("~"), line, file, function.startswith("~")))
+        file, line = _markers()[marker.rstrip("+")] if marker else ("", None)
+        inlined, repeats = function.startswith("~"), marker.endswith("+")
+        chain.append(Expected(function.removeprefix("~"), line, file, inlined, repeats))
     return tuple(chain)
 
 
@@ -117,13 +161,13 @@ def scenarios() -> tuple[Scenario, ...]:
     declared = {}
     for name, chain, options in re.findall(r"^//: (\w+) = ([^\[\n]+)(.*)$", text, re.M):
         kind = re.search(r"\[kind (\w+)\]", options)
-        only, without = (re.search(rf"\[{word} ([\w ]+)\]", options) for word in ("only", "not"))
+        without = re.search(r"\[not ([\w ]+): ([^\]]+)\]", options)
         declared[name] = Scenario(
             index=order.index(name),
             name=name,
             chain=None if chain.strip() == "?" else _chain_of(chain),
             kind=kind[1] if kind else None,
-            only=frozenset(only[1].split() if only else CORES) - frozenset(without[1].split() if without else ()),
+            impossible=dict.fromkeys(without[1].split(), without[2]) if without else {},
         )
     assert set(declared) == set(order)
     return tuple(declared[name] for name in order)
@@ -135,7 +179,7 @@ def build(core: Core, level: str, folder: Path, *flags: str, dwarf: int = 4) -> 
     command = [
         "arm-none-eabi-gcc", *core.flags, "-mthumb", level, "-g3", f"-gdwarf-{dwarf}", "-Wall", "-Wextra", "-std=gnu11",
         "-ffunction-sections", "-fdata-sections", "-Wno-infinite-recursion", "-mno-unaligned-access",
-        f"-DCORE_HAS_CFSR={core.cfsr:d}", f"-DCORE_HAS_FPU={core.fpu:d}", f"-DCORE_HAS_SFSR={core.sfsr:d}", *flags,
+        f"-DCORE_HAS_CFSR={core.cfsr:d}", f"-DCORE_HAS_FPU={core.fpu:d}", f"-DCORE_HAS_SFSR={core.sfsr:d}", f"-DUNMAPPED={core.unmapped:#x}u", *flags,
         f"-DSTACK_BYTES={STACK_BYTES}", "-nostartfiles", "--specs=nano.specs", "-Wl,--gc-sections", "-T", "link.ld",
         f"-Wl,--defsym=FLASH_ORIGIN={core.flash:#x},--defsym=RAM_ORIGIN={core.ram:#x},--defsym=RAM_BYTES={core.ram_bytes:#x}",
         *SOURCES, "-o", str(elf),
@@ -181,12 +225,12 @@ def _crashed(words: dict[str, int], memory: tuple[MemorySpan, MemorySpan]) -> Cr
     on_process_stack = bool(words["exc_return"] & 4)
     frame = words["psp"] if on_process_stack else words["msp"]
     # after an overflow the frame may lie in the neighbouring stack
-    span = next(s for s in memory if s.address <= frame < s.address + len(s.data))
+    span = next((s for s in memory if s.address <= frame < s.address + len(s.data)), None)
     registers = {name: words[name] for name in ("msp", "psp", "control", "exc_return")}
     registers |= {f"r{n}": words[f"r{n}"] for n in range(4, 12)}
     # MSTKERR, STKERR, STKOF: nothing can be believed of a frame that was not written
-    stacked = not words["cfsr"] & (1 << 4 | 1 << 12 | 1 << 20)
-    if stacked:
+    stacked = span is not None and not words["cfsr"] & (1 << 4 | 1 << 12 | 1 << 20)
+    if span is not None and stacked:
         values = struct.unpack_from("<8I", span.data, frame - span.address)
         registers |= dict(zip(("r0", "r1", "r2", "r3", "r12", "lr", "pc", "xpsr"), values, strict=True))
         size = 32 if words["exc_return"] & 16 else 104

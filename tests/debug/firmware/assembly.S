@@ -93,3 +93,36 @@
     bx lr
     .ltorg
     .size guard_stacks, . - guard_stacks
+
+/* void guard_null(void): makes the vector table untouchable for loads and stores; the processor itself still reads it. */
+    function guard_null
+#if CORE_HAS_CFSR
+    ldr r3, =0xE000ED94 /* MPU_CTRL; RNR, RBAR, RASR or RLAR follow */
+#if CORE_HAS_SFSR
+    ldr r0, =0xE000EDC0 /* MPU_MAIR0: attribute 0 is normal memory */
+    movs r1, #0xFF
+    str r1, [r0]
+    movs r0, #1 /* from address 0, execute never */
+    movs r1, #0x21 /* to 0x3F, on */
+    movs r2, #4 /* two regions over one address: every access faults */
+    str r2, [r3, #4]
+    str r0, [r3, #8]
+    str r1, [r3, #12]
+    movs r2, #5
+    str r2, [r3, #4]
+    str r0, [r3, #8]
+    str r1, [r3, #12]
+#else
+    movs r0, #0x12 /* VALID, region 2, from address 0 */
+    ldr r1, =(1 << 28) | (5 << 1) | 1 /* execute never, no access, 64 bytes, on */
+    str r0, [r3, #8]
+    str r1, [r3, #12]
+#endif
+    movs r0, #5 /* on, default map for the rest */
+    str r0, [r3]
+    dsb
+    isb
+#endif
+    bx lr
+    .ltorg
+    .size guard_null, . - guard_null

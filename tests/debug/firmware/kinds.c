@@ -29,7 +29,7 @@ FUNCTION int32_t divide(int32_t a, int32_t b)
 #endif
 }
 
-//: division = divide@divide < division@division < … [kind divide_by_zero] [not m0]
+//: division = divide@divide < division@division < … [kind divide_by_zero] [not m0: Armv6-M has no instruction that divides]
 FUNCTION void division(void)
 {
     sink = divide(5, (int32_t)zero); /*@division*/
@@ -67,12 +67,44 @@ FUNCTION void call_nowhere(void)
     sink++;
 }
 
+//: execute_never = call@call < execute_never@execute_never < … [kind execute_never] [not m0: QEMU's core without MPU executes from every address]
+FUNCTION void execute_never(void)
+{
+#if CORE_HAS_CFSR
+    nowhere = (routine *)(uintptr_t)0x40000001u; /* the peripheral region */
+    call(&nowhere);                              /*@execute_never*/
+#endif
+    sink++;
+}
+
+struct node {
+    int32_t value;
+    struct node *next;
+};
+
+FUNCTION void second_value(const volatile struct node *first)
+{
+    sink = first->next->value; /*@second_value*/
+    sink++;
+}
+
+//: null_data = second_value@second_value < null_data@null_data < … [kind null_pointer] [not m0: without MPU the vector table at address 0 can be read]
+FUNCTION void null_data(void)
+{
+    static volatile struct node alone;
+#if CORE_HAS_CFSR
+    guard_null();
+#endif
+    second_value(&alone); /*@null_data*/
+    sink++;
+}
+
 FUNCTION void scale(void)
 {
     real = real * 2.5f; /*@scale*/
 }
 
-//: no_fpu = scale@scale < no_fpu@no_fpu < … [kind no_coprocessor] [only m4 m33]
+//: no_fpu = scale@scale < no_fpu@no_fpu < … [kind no_coprocessor] [not m0 m3: without floating-point unit GCC makes no instructions for one]
 FUNCTION void no_fpu(void)
 {
 #if CORE_HAS_FPU
@@ -205,7 +237,7 @@ FUNCTION void corrupted_return(void)
 
 FUNCTION void smash(volatile uint32_t *array)
 {
-    for (uint32_t i = 0; i < 12; i++) {
+    for (uint32_t i = 0; i < 8; i++) {
         array[i] = UNMAPPED | 1u;
     }
 }
@@ -224,20 +256,16 @@ FUNCTION void smashed_stack(void)
     sink = (int32_t)smashed_array();
 }
 
-FUNCTION uint32_t endless(uint32_t n)
-{
-    volatile uint32_t block[8];
-    block[n & 7u] = n;
-    return endless(n + 1) + block[n & 7u];
-}
+/* On one line, since any of its instructions may be the one that meets the end of the stack. */
+FUNCTION uint32_t endless(uint32_t n) { volatile uint32_t block[8]; block[n & 7u] = n; return endless(n + 1) + block[n & 7u]; } /*@endless*/
 
-//: overflow = ? [kind stack_overflow] [not m0]
+//: overflow = endless@endless+ < overflow@overflow < … [kind stack_overflow]
 FUNCTION void overflow(void)
 {
 #if CORE_HAS_CFSR
-    guard_stacks();
-    sink = (int32_t)endless(0);
+    guard_stacks(); /* elsewhere there is nothing below the stacks */
 #endif
+    sink = (int32_t)endless(0); /*@overflow*/
 }
 
 /* No fault: the tests stop it at every instruction. */

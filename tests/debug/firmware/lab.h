@@ -2,11 +2,11 @@
 #pragma once
 #include <stdint.h>
 
-/* STACK_BYTES, of each of the two stacks, comes from the command line: assembly.S needs it too. */
+/* STACK_BYTES, of each of the two stacks, and UNMAPPED, an address where the machine has nothing, come from the command
+ * line: assembly.S needs the first too. */
 
 #define FUNCTION __attribute__((noipa)) /* never inlined, never cloned, nothing known of it by its callers */
 #define INLINED static inline __attribute__((always_inline))
-#define UNMAPPED 0x60000000u
 
 typedef void routine(void);
 
@@ -30,7 +30,7 @@ void jumps(uint32_t address);
 
 /* scenarios of kinds.c */
 void undefined_instruction(void), division(void), misaligned(void), call_null(void), call_nowhere(void),
-    no_fpu(void), libc(void), callback(void), bare_assembly(void), through_assembly(void), interrupt(void),
+    execute_never(void), null_data(void), no_fpu(void), libc(void), callback(void), bare_assembly(void), through_assembly(void), interrupt(void),
     interrupt_misaligned(void), interrupt_float(void), supervisor(void), corrupted_return(void),
     smashed_stack(void), overflow(void), quiet(void);
 
@@ -42,6 +42,7 @@ void pend_misaligned(void);
 void return_to(uint32_t address);
 void run_on_process_stack(void (*function)(void), void (*back)(void));
 void guard_stacks(void);
+void guard_null(void);
 
 void SVC_Handler(void);
 void PendSV_Handler(void);

@@ -1,10 +1,10 @@
 /* Programs that crash in known ways. The truth the tests hold the debugger to stands beside the code:
  *
- *     //: name = innermost@a < ~inlined@b < caller@c      [kind KIND] [only CORES | not CORES]
+ *     //: name = innermost@a < ~inlined@b < caller@c      [kind KIND] [not CORES: why it cannot happen there]
  *
  * names a scenario and its whole call chain; `~` marks a function that the compiler was told to inline; `@a` is the
- * line that carries the marker a in a comment. A chain that ends in `…` continues with `main` or, on the
- * process stack, with the thread's entry. */
+ * line that carries the marker a in a comment, `@a+` one that may be there many times. A chain that ends in `…` continues
+ * with `main` or, on the process stack, with the thread's entry. */
 #include <stdint.h>
 
 #include "lab.h"
@@ -229,7 +229,8 @@ FUNCTION void tail_call(void)
 
 routine *const scenarios[] = {
     store, inlined, load_in_leaf, function_pointer, frame_pointer, large, recursion, variable_arguments, no_return,
-    stale, undefined_instruction, division, misaligned, call_null, call_nowhere, no_fpu, libc, callback,
+    stale, undefined_instruction, division, misaligned, call_null, call_nowhere,
+    execute_never, null_data, no_fpu, libc, callback,
     bare_assembly, through_assembly, interrupt, interrupt_misaligned, interrupt_float, supervisor, tail_call, corrupted_return,
     smashed_stack, overflow, quiet,
 };

@@ -25,8 +25,9 @@ int main(void);
 
 __attribute__((section(".noinit"))) volatile uint32_t progress;
 __attribute__((section(".noinit"))) static volatile uint32_t alive;
-__attribute__((section(".stacks"), aligned(512))) uint32_t process_stack[STACK_BYTES / 4];
-__attribute__((section(".stacks"), aligned(512))) uint32_t main_stack[STACK_BYTES / 4];
+/* At the bottom of the RAM: what overflows one of them also meets the end of the memory. */
+__attribute__((section(".stacks.0"), aligned(512))) uint32_t main_stack[STACK_BYTES / 4];
+__attribute__((section(".stacks.1"), aligned(512))) uint32_t process_stack[STACK_BYTES / 4];
 __attribute__((section(".noinit"), aligned(8), used)) static uint32_t fault_stack[64];
 __attribute__((section(".noinit"))) struct record record;
 
