@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #define RPC_PROTOCOL_VERSION 1u
-#define RPC_SCHEMA_HASH 0x4C0D9C24u
+#define RPC_SCHEMA_HASH 0x41932143u
 #define RPC_REPLY 0x80u /* set in the type of an answer */
 
 enum rpc_status {
