@@ -316,7 +316,7 @@ def test_a_fault_of_the_fault_path_leaves_a_partial_record(board: str) -> None:
     """The code of these machines is in RAM that QEMU calls flash, so it can be broken."""
     with runner_for(load_board(board)).start(firmware(board)) as target:
         device = Device(board, RpcClient(target.transport), RpcClient(target.transport).connect())
-        device.client.memory_write(symbols(board)["platform_copy"] & ~1, UDF_CODE)
+        device.client.memory_write(symbols(board)["layerproof_fault_probe"] & ~1, UDF_CODE)
         state = device.crash(UDF)
         assert state.partial
         assert state.registers["r7"] == 0x777
@@ -330,7 +330,7 @@ def test_a_fault_path_that_never_comes_to_its_end_resets_the_processor() -> None
     with runner_for(load_board(board)).start(firmware(board)) as target:
         client = RpcClient(target.transport)
         client.connect()
-        client.memory_write(symbols(board)["postmortem"] & ~1, UDF_CODE)
+        client.memory_write(symbols(board)["layerproof_fault_postmortem"] & ~1, UDF_CODE)
         client.tensor_write(0, bytes([UDF - 1]))
         with pytest.raises(TargetCrashed, match="the firmware restarted by itself"):
             client.run_layers(0, 3, timeout=TIMEOUT)
