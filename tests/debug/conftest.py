@@ -47,6 +47,22 @@ def program(toolchain: None, tmp_path_factory: pytest.TempPathFactory) -> Callab
 
 
 @pytest.fixture(scope="session")
+def captured(toolchain: None, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Crashes]:
+    """As `crashes`, captured by the fault module that everybody can add to a firmware."""
+    ran: dict[tuple[str, str], Crashes] = {}
+
+    def get(core: str, level: str) -> Crashes:
+        key = core, level
+        if key not in ran:
+            folder = tmp_path_factory.mktemp("captured")
+            elf = lab.build(lab.CORES[core], level, folder, module=True)
+            ran[key] = Crashes(lab.CORES[core], elf, tuple(lab.run_with_module(lab.CORES[core], elf, folder)))
+        return ran[key]
+
+    return get
+
+
+@pytest.fixture(scope="session")
 def crashes(program: Callable[..., Path]) -> Callable[[str, str], Crashes]:
     """`crashes("m3", "-O2")`: what every scenario left behind."""
     ran: dict[tuple[str, str], Crashes] = {}

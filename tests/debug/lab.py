@@ -15,8 +15,10 @@ from functools import cache
 from pathlib import Path
 
 from harness.cpustate import CpuState, MemorySpan
+from harness.rpc.fault_record import FaultRecord
 
 FIRMWARE = Path(__file__).parent / "firmware"
+MODULE = Path(__file__).parents[2] / "firmware_stub" / "fault" / "layerproof_fault.c"
 STACK_BYTES = 1536  # each of the two; the smallest machine has 16 KB of RAM in all
 SOURCES = ("startup.c", "program.c", "kinds.c", "assembly.S")
 
@@ -93,6 +95,7 @@ class Scenario:
     chain: tuple[Expected, ...] | None  # None: only the fault itself is certain
     kind: str | None
     impossible: Mapping[str, str]  # cores that it cannot happen on, and why
+    by_module: bool = False  # it takes the fault module
 
     def expected(self, on_process_stack: bool) -> tuple[Expected, ...]:
         """The whole chain, with the end that depends on the stack the scenario ran on."""
@@ -168,18 +171,21 @@ def scenarios() -> tuple[Scenario, ...]:
             chain=None if chain.strip() == "?" else _chain_of(chain),
             kind=kind[1] if kind else None,
             impossible=dict.fromkeys(without[1].split(), without[2]) if without else {},
+            by_module="[module]" in options,
         )
     assert set(declared) == set(order)
     return tuple(declared[name] for name in order)
 
 
-def build(core: Core, level: str, folder: Path, *flags: str, dwarf: int = 4) -> Path:
-    """The linked crash programs of one core and optimisation level."""
-    elf = folder / f"{core.name}{level}-{dwarf}.elf"
+def build(core: Core, level: str, folder: Path, *flags: str, dwarf: int = 4, module: bool = False) -> Path:
+    """The linked crash programs of one core and optimisation level. `module`: the fault module captures."""
+    elf = folder / f"{core.name}{level}-{dwarf}{'-module' * module}.elf"
+    if module:
+        flags += (f"-I{MODULE.parent}", f"-DLAYERPROOF_FAULT_MEMORY_BYTES={STACK_BYTES + 64}", str(MODULE))
     command = [
         "arm-none-eabi-gcc", *core.flags, "-mthumb", level, "-g3", f"-gdwarf-{dwarf}", "-Wall", "-Wextra", "-std=gnu11",
         "-ffunction-sections", "-fdata-sections", "-Wno-infinite-recursion", "-mno-unaligned-access",
-        f"-DCORE_HAS_CFSR={core.cfsr:d}", f"-DCORE_HAS_FPU={core.fpu:d}", f"-DCORE_HAS_SFSR={core.sfsr:d}", f"-DUNMAPPED={core.unmapped:#x}u", *flags,
+        f"-DCORE_HAS_CFSR={core.cfsr:d}", f"-DCORE_HAS_FPU={core.fpu:d}", f"-DCORE_HAS_SFSR={core.sfsr:d}", f"-DUNMAPPED={core.unmapped:#x}u", f"-DCAPTURE_BY_MODULE={module:d}", *flags,
         f"-DSTACK_BYTES={STACK_BYTES}", "-nostartfiles", "--specs=nano.specs", "-Wl,--gc-sections", "-T", "link.ld",
         f"-Wl,--defsym=FLASH_ORIGIN={core.flash:#x},--defsym=RAM_ORIGIN={core.ram:#x},--defsym=RAM_BYTES={core.ram_bytes:#x}",
         *SOURCES, "-o", str(elf),
@@ -190,7 +196,22 @@ def build(core: Core, level: str, folder: Path, *flags: str, dwarf: int = 4) -> 
 
 
 def run(core: Core, elf: Path, folder: Path) -> list[Crashed]:
-    """Every crash of the program, in order."""
+    """Every crash of a program that captures by itself, in order."""
+    return list(_records(_dump(core, elf, folder)))
+
+
+def run_with_module(core: Core, elf: Path, folder: Path) -> list[Crashed]:
+    """Every crash of a program that the fault module captures, in order."""
+    data, crashes = _dump(core, elf, folder), []
+    while data:
+        progress, _, total = struct.unpack_from("<3I", data)
+        record = FaultRecord.parse(data[4 : 4 + total])
+        crashes.append(Crashed(scenarios()[progress // 2], bool(progress & 1), record.cpu_state(), record.stacked))
+        data = data[4 + total :]
+    return crashes
+
+
+def _dump(core: Core, elf: Path, folder: Path) -> bytes:
     dump = folder / "faults.bin"
     dump.unlink(missing_ok=True)
     command = [
@@ -199,7 +220,7 @@ def run(core: Core, elf: Path, folder: Path) -> list[Crashed]:
     ]  # fmt: skip
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    return list(_records(dump.read_bytes()))
+    return dump.read_bytes()
 
 
 _WORDS = (

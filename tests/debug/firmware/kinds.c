@@ -1,4 +1,5 @@
 /* Kinds of fault, code without call frame information, exceptions, and stacks beyond repair; see program.c. */
+#include <assert.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -112,6 +113,19 @@ FUNCTION void no_fpu(void)
     __asm__ volatile("dsb\nisb");
 #endif
     scale(); /*@no_fpu*/
+    sink++;
+}
+
+FUNCTION void check(int32_t value)
+{
+    assert(value == 4711); /*@check*/
+    sink++;
+}
+
+//: assertion = layerproof_assert_failed < __assert_func@assert_func < check@check < assertion@assertion < … [kind assertion] [module]
+FUNCTION void assertion(void)
+{
+    check(sink); /*@assertion*/
     sink++;
 }
 

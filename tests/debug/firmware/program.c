@@ -1,10 +1,10 @@
 /* Programs that crash in known ways. The truth the tests hold the debugger to stands beside the code:
  *
- *     //: name = innermost@a < ~inlined@b < caller@c      [kind KIND] [not CORES: why it cannot happen there]
+ *     //: name = innermost@a < ~inlined@b < caller@c      [kind KIND] [not CORES: why it cannot happen there] [module]
  *
  * names a scenario and its whole call chain; `~` marks a function that the compiler was told to inline; `@a` is the
  * line that carries the marker a in a comment, `@a+` one that may be there many times. A chain that ends in `…` continues
- * with `main` or, on the process stack, with the thread's entry. */
+ * with `main` or, on the process stack, with the thread's entry. `module`: only the fault module captures it. */
 #include <stdint.h>
 
 #include "lab.h"
@@ -230,7 +230,7 @@ FUNCTION void tail_call(void)
 routine *const scenarios[] = {
     store, inlined, load_in_leaf, function_pointer, frame_pointer, large, recursion, variable_arguments, no_return,
     stale, undefined_instruction, division, misaligned, call_null, call_nowhere,
-    execute_never, null_data, no_fpu, libc, callback,
+    execute_never, null_data, no_fpu, assertion, libc, callback,
     bare_assembly, through_assembly, interrupt, interrupt_misaligned, interrupt_float, supervisor, tail_call, corrupted_return,
     smashed_stack, overflow, quiet,
 };
