@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -34,7 +35,8 @@ def running(folder: Path) -> Iterator[ServerProxy]:
     shutil.copyfile(build(sample_model.sample(board.cpu.core), board).elf, folder / "firmware.elf")
     program = stand_in(folder, FAKE_RENODE_COUNTER=counting_plugin(folder))
     command = [program, "--disable-gui", "--plain", "--robot-server-port", "0"]
-    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as process:
+    environment = {**os.environ, "TMPDIR": str(folder)}
+    with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             port = next(line for line in process.stdout if "listening" in line).split()[-1]
