@@ -17,13 +17,12 @@ from harness.errors import InfrastructureError
 from harness.firmware import Firmware
 from harness.profile import tcg
 from harness.profile.call_tree import CallTree, Node, call_tree
-from harness.profile.measurement import Figures, Function, Measurement, SourceLine
+from harness.profile.measurement import ENTRY, Figures, Function, Measurement, SourceLine
 from harness.profile.timing import NONE, Timing
 from harness.runners.qemu import QemuRunner
 from harness.session import Session
 from harness.toolchain.disassembly import Listing, disassemble
 
-ENTRY = "model_run"
 _RUNS = 2
 
 
