@@ -154,7 +154,8 @@ class _Estimate:
         if isinstance(node, Load):
             if node.buffer.space == "register" and not node.buffer.shape:
                 return 0.0
-            return 1.0 + (node.active is not None) + (self.small and node.dtype in SIGN_EXTENDED)
+            address = sum(map(self.index, node.index))
+            return address + 1.0 + (node.active is not None) + (self.small and node.dtype in SIGN_EXTENDED)
         if isinstance(node, Call):
             return node.intrinsic.instructions_on(self.has) + sum(map(self.expr, node.args))
         if isinstance(node, Cast):
@@ -173,6 +174,11 @@ class _Estimate:
         if node.op in ("add", "sub") and product and not self.small:
             return operands  # the product's own instruction adds
         return operands + (2.0 if node.op in ("min", "max") else 1.0)
+
+    def index(self, node: Expr) -> float:
+        """Of an index that values in memory are part of; what is added to it is part of the buffer's address."""
+        constant = isinstance(node, Binary) and node.op in ("add", "sub") and isinstance(node.right, Const)
+        return self.expr(node.left if constant and isinstance(node, Binary) else node)
 
     def free(self, node: Expr) -> bool:
         """Whether it is an index: arithmetic on loop variables alone."""

@@ -98,6 +98,20 @@ def test_estimates_know_what_a_core_lacks(
 
 
 @pytest.mark.parametrize("board", BOARDS)
+@pytest.mark.parametrize("layer", ["softmax", "quantize"])
+def test_what_is_chosen_for_elements_is_near_the_best_there_is(
+    layer: str, board: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tables, element by element or word by word, against arithmetic, in vectors where there are any."""
+    model = tmp_path / "layer.tflite"
+    model.write_bytes(sequence((16, 32), [(layer, {})]))
+    graph, (lone,) = lowered(model, board)
+    counts = {described(one.schedule): counted(graph, board, [one], monkeypatch)[0] for one in lone.candidates}
+    fastest = min(lone.candidates, key=lambda one: one.cost.instructions)
+    assert counts[described(fastest.schedule)] <= REGRET * min(counts.values()), counts
+
+
+@pytest.mark.parametrize("board", BOARDS)
 def test_what_is_chosen_is_near_the_best_there_is(board: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every candidate of every layer is built and counted."""
     graph, layers = lowered(shipped("keywords_int8"), board)
