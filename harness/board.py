@@ -49,7 +49,10 @@ class Target:
 
     @property
     def instructions(self) -> frozenset[str]:
-        """The features, and "thumb2" for what every Cortex-M from the M3 on has: MLA, words at any address."""
+        """The features, and "thumb2" for what every Cortex-M from the M3 on has.
+
+        MLA, products of 64 bits, division, CLZ, SSAT, words at any address.
+        """
         return self.features if self.core in ("cortex-m0", "host") else self.features | {"thumb2"}
 
 

@@ -53,7 +53,6 @@ class SourceCache:
                 constant_bytes=int(entry["constant_bytes"]),
                 kept=_KEPT.validate_python(entry["kept"]),
                 objective=objective.value,
-                aliases={int(tensor): int(one) for tensor, one in entry["aliases"].items()},
                 without=tuple(sorted(without)),
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -67,7 +66,6 @@ class SourceCache:
             "arena_bytes": source.arena_bytes,
             "arena_lower_bound": source.arena_lower_bound,
             "constant_bytes": source.constant_bytes,
-            "aliases": dict(source.aliases),
             "kept": {tensor: asdict(kept) for tensor, kept in source.kept.items()},
         }
         path = self._path(model, source.name, source.target, source.objective, source.without)
