@@ -34,6 +34,8 @@ def replay(out: Output, bundle: Path, gdb_arguments: tuple[str, ...], gdb: bool,
 
     if gdb_arguments and not gdb:
         raise click.UsageError("arguments for gdb, but no --gdb")
+    if gdb and out.json == "-":
+        raise click.UsageError("--gdb has the terminal for itself: name a file in --json")
     with opened(bundle) as kept:
         debugger = None
         if gdb:

@@ -42,6 +42,7 @@ class Gdb:
         for option in (*(f"directory {_quoted(folder)}" for folder in reversed(sources)),
                        # where the MPU hides a part of a page the emulator shows a debugger nothing of it
                        "set trust-readonly-sections on",
+                       "set print elements 16",  # gdb takes every int8_t * for a string
                        f"target remote {socket}"):  # fmt: skip
             command += ["-ex", option]
         with _interrupts_are_its_own():

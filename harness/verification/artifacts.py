@@ -38,8 +38,8 @@ class Artifacts:
     """A bundle that is written as a run goes on, so that also a run that fails half-way leaves what there was.
 
     `path` is a folder, or a file whose name ends in .zip, which is written when the `with` block ends. What an earlier
-    run left there is overwritten, never deleted; but only a run that came to its end leaves a bundle.json. BadInput when it
-    cannot be written.
+    run left there is overwritten, never deleted; but only a run that came to its end leaves a bundle.json. Raises
+    BadInput when it cannot be written.
     """
 
     def __init__(self, path: Path) -> None:

@@ -73,7 +73,7 @@ class KeptSettings(_Strict):
     edited_sources: bool  # the run was of a folder of C, not of what the compiler wrote
     objective: Objective
     without: tuple[str, ...]
-    level: Annotated[str, Field(pattern=r"^-O[0-3sg]$")]
+    level: str
     timeout: Annotated[float, Field(gt=0)] | None
     tolerance: tuple[Annotated[int, Field(ge=0)], Annotated[float, Field(ge=0)]]  # ULPs, part of the peak
 

@@ -14,6 +14,7 @@ lockup    the entry of the layer: QEMU ends at once, and nothing of it is left
 
 from __future__ import annotations
 
+import os
 import struct
 import tempfile
 from collections.abc import Sequence
@@ -36,6 +37,7 @@ from harness.verification.report import Report
 from harness.verification.rerun import Rerun
 
 MOST_HITS = 20_000  # of a breakpoint, each of which takes about a millisecond
+_LONGEST_PLACE = 64  # bytes; the path of a Unix socket has at most 107 (unix(7)), and some are for the names below
 _VTOR = 0xE000ED08  # Armv7-M manual, B3.2.5; reads as 0 where a core has none
 _FAULTS = slice(2, 8)  # NMI and the faults in a vector table
 _THUMB = 1 << 24  # of xPSR
@@ -81,12 +83,18 @@ def stopped_at_failure(report: Report) -> Stop:
     BadInput: it did not fail. RunnerFailed: it does not fail in the same way when it is run again.
     """
     with ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="layerproof-gdb-"))  # nobody else may enter it
-        approach = _Approach(report, Path(folder) / "gdb")
+        # Nobody else may enter the folder, so nobody else can connect.
+        folder = tempfile.TemporaryDirectory(prefix="layerproof-gdb-", dir=_place_for_a_socket())
+        approach = _Approach(report, Path(stack.enter_context(folder)) / "gdb")
         where = approach.go()
         stack.callback(approach.end)
         approach.rerun.let_go()
         return Stop(where, approach.socket, stack.pop_all())
+
+
+def _place_for_a_socket() -> str | None:
+    """Where temporary files go, unless the path of a socket would become too long there."""
+    return "/tmp" if len(os.fsencode(tempfile.gettempdir())) > _LONGEST_PLACE else None
 
 
 class _Approach:
@@ -126,10 +134,11 @@ class _Approach:
         layer, sample = self._running(), comparison.last_sample
         if report.verdict is Verdict.TIMEOUT:
             return self._at_timeout(layer, sample)
-        crash = report.crash
-        if report.verdict is Verdict.CRASH and crash is not None:
-            return self._at_fault(crash, layer, sample)
-        return self._at_entry(layer.name, layer.index, sample, "of which nothing else can be seen")
+        if report.verdict is Verdict.LOCKUP:
+            return self._at_entry(layer.name, layer.index, sample, "since at the lockup itself QEMU ends")
+        if report.crash is None:
+            return self._at_entry(layer.name, layer.index, sample, "since it is not known where it crashed")
+        return self._at_fault(report.crash, layer, sample)
 
     def _running(self) -> Layer:
         """The layer that was running; the first one where it was none, since then everything may matter."""

@@ -8,6 +8,7 @@ The words of an infrastructure failure are of that moment.
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -99,6 +100,8 @@ def replay(bundle: Bundle, *, url: str | None = None, trust: bool = False, progr
         tolerance=kept.judged_by,
     )
     firmware = bundle.firmware(board, graph)
+    if isinstance(board.runner, HostRun) and url is None:
+        firmware.elf.chmod(firmware.elf.stat().st_mode | stat.S_IXUSR)  # no archive makes a program of a file by itself
     report = run_firmware(settings, firmware, bundle.expected(graph), bundle.inputs(graph), progress=progress)
     before, now = bundle.manifest.versions, versions(board, kept.oracle)
     told = [
