@@ -159,7 +159,7 @@ CHANGES: dict[str, tuple[Callable[[dict], Any], str]] = {
     "a layer less": (lambda r: r["layers"].pop(), "number of layers: then 3, now 4"),
     "layer": (lambda r: r["crash"].update(layer=3), "crash, layer: then 3, now 1"),
     "kind": (lambda r: r["crash"].update(kind="lockup"), "crash, kind: then lockup, now precise_bus_fault"),
-    "address": (lambda r: r["crash"].update(address=1), "crash address: then 1, now 0xb0000000"),
+    "address": (lambda r: r["crash"].update(address=1), "crash address: then 1, now 0xf4000000"),
     "a register": (lambda r: r["crash"]["registers"].update(pc=7), "registers, pc: then 7, now "),
     "a register less": (lambda r: r["crash"]["registers"].pop("pc"), "registers, pc: then nothing, now "),
     "status": (lambda r: r["crash"]["fault_status"].update(cfsr=0), "fault status, cfsr: then 0, now 33280"),
