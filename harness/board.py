@@ -11,9 +11,10 @@ an unknown key, a wrong type or regions that overlap are one `BoardError` that n
 from __future__ import annotations
 
 import difflib
+import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -215,6 +216,11 @@ class Board(_Strict):
         s = self.stub
         return s.stack_bytes + s.fault_stack_bytes + s.record_stack_bytes + s.max_payload + STUB_STATE_BYTES
 
+    def to_toml(self) -> str:
+        """The description as a file that `load_board` reads back as an equal board."""
+        fields = self.model_dump(mode="json", exclude_none=True)
+        return "\n".join([*_toml_table(fields), ""])
+
     def region(self, name: str) -> Region:
         (found,) = (region for region in self.memory if region.name == name)
         return found
@@ -257,6 +263,20 @@ def _check_sections(board: Board) -> None:
             raise ValueError(f"sections.{key}: no memory region is called {name!r}")
         if kinds[name] != kind:
             raise ValueError(f"sections.{key}: region {name!r} is {kinds[name]}, not {kind}")
+
+
+def _toml_table(fields: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Lines of TOML. What JSON writes for strings, integers and lists of them is TOML as well."""
+    for key, value in fields.items():
+        if not isinstance(value, dict) and not (isinstance(value, list) and value and isinstance(value[0], dict)):
+            text = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+            yield f"{key} = {text}"
+    for key, value in fields.items():
+        if isinstance(value, dict):
+            yield from ("", f"[{prefix}{key}]", *_toml_table(value, f"{prefix}{key}."))
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            for each in value:
+                yield from ("", f"[[{prefix}{key}]]", *_toml_table(each))
 
 
 def load_board(name: str | Path) -> Board:

@@ -197,7 +197,12 @@ def _qemu() -> Finding:
 
 def _gdb() -> Finding:
     hint = "apt-get install gdb-multiarch"
-    return _tool("gdb-multiarch", needed_for="looking into a core file by hand", required=False, hint=hint)
+    return _tool(
+        "gdb-multiarch",
+        needed_for="harness replay --gdb, and looking into a core file by hand",
+        required=False,
+        hint=hint,
+    )
 
 
 def _renode() -> Finding:

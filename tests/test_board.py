@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harness.board import CORES, RenodeRun, all_boards, board_names, core_target, load_board
 from harness.errors import BadInput, BoardError, ExitCode
@@ -90,6 +92,22 @@ def test_a_board_of_the_users_own(mine: Path) -> None:
     assert board.target.ram_bytes == 131_072  # the stub is in the other RAM
     assert board.target.flash_bytes is not None
     assert board.target.flash_bytes < 524_288
+
+
+@pytest.mark.parametrize("name", board_names())
+def test_a_board_written_out_is_read_back(name: str, tmp_path: Path) -> None:
+    board = load_board(name)
+    path = tmp_path / f"{name}.toml"
+    path.write_text(board.to_toml(), encoding="utf-8")
+    assert load_board(path) == board
+
+
+@given(text=st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
+def test_any_description_is_read_back(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    board = load_board("nucleo_f446re").model_copy(update={"description": text})
+    path = tmp_path_factory.mktemp("boards") / "nucleo_f446re.toml"
+    path.write_text(board.to_toml(), encoding="utf-8", newline="")
+    assert load_board(path).description == text
 
 
 def test_a_target_leaves_the_stub_its_share() -> None:

@@ -49,12 +49,14 @@ def body(report: Report, width: int = WIDTH) -> RenderableType:
 
 
 def closing(report: Report) -> list[Text]:
-    """The verdict, where the artefacts are, how to run it again."""
+    """The verdict, where the artefacts are, how to run it again: from the model, and the very image that ran."""
     lines = [headline(report)]
     if report.artifacts is not None:
         lines.append(Text(f"artefacts: {printable(str(report.artifacts))}"))
     if not report.ok:
         lines.append(Text(f"rerun: {printable(report.settings.command)}"))
+        if report.replay is not None:
+            lines.append(Text(f"replay: {printable(report.replay)}"))
     return lines
 
 
