@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
 
-from harness.cpustate import CpuState, MemorySpan
+from harness.cpustate import FAULT_STATUS_ADDRESSES, CpuState, MemorySpan
 from harness.errors import RunnerFailed, ToolMissing
 from harness.runners.base import ExitKind, Image, SocketTransport, TargetExit
 from harness.runners.process import GuardedProcess
@@ -27,13 +27,7 @@ TRANSLATION_BUFFER = 64  # MiB that QEMU keeps translated code in; its default i
 PAGE = 1024  # bytes: QEMU checks the memory protection once a page in its debug reads of a Cortex-M
 STACK_SNAPSHOT = 4096  # bytes above the stack pointer kept with the state of a halted processor
 
-_STATUS_REGISTERS = {  # Armv8-M Architecture Reference Manual, D1.1.3: System Control Block; a subset exists on Armv7-M
-    "cfsr": 0xE000ED28,
-    "hfsr": 0xE000ED2C,
-    "mmfar": 0xE000ED34,
-    "bfar": 0xE000ED38,
-    "shcsr": 0xE000ED24,
-}
+_STATUS_REGISTERS = ("cfsr", "hfsr", "mmfar", "bfar", "shcsr")  # those that every core but Armv6-M has
 _LOCKUP = re.compile(r"qemu: fatal: (Lockup: .*)")
 _NOISE = re.compile(r".*warning: nic \S+ has no peer\n?")  # boards with a network chip that nobody plugs in
 
@@ -148,7 +142,7 @@ class QemuTarget:
             self._monitor.execute("stop")
             self._halted = True
             registers = parse_registers(self._monitor.monitor("info registers"))
-            status = {name: self._word(address) for name, address in _STATUS_REGISTERS.items()}
+            status = {name: self._word(FAULT_STATUS_ADDRESSES[name]) for name in _STATUS_REGISTERS}
             stack = self._stack(registers["sp"])
         except EOFError:
             return None
