@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import click
 
+from harness.cli.crash.decode import decode
+
 
 @click.group()
 def crash() -> None:
     """Explain what is left of a crash: a record, or a log pasted from the field."""
+
+
+crash.add_command(decode)

@@ -1,44 +1,67 @@
-"""What somebody has of a crash, read: a record of the firmware's own, or a log pasted from the field."""
+"""What somebody has of a crash, read: a record of the firmware's own, or a log pasted from the field.
+
+Each file has one format of logs, with an example at its top. A log is read by the first format that finds a crash in
+it: those with marks of their own come before a list of registers, which all of them have.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import replace
 
-from harness.cpustate import CpuState
+from harness.debug.evidence import cmbacktrace, debugger, mbed, nuttx, plain, riot, rtthread, zephyr
+from harness.debug.evidence.base import Evidence as Evidence
+from harness.debug.evidence.base import Format
+from harness.debug.evidence.records import from_record, records_in, starts_record
+from harness.debug.evidence.text import Text, read_text
 from harness.errors import BadInput
-from harness.layout import LayoutError
-from harness.rpc.fault_record import MAGIC, FaultRecord
 
-
-@dataclass(frozen=True)
-class Evidence:
-    """A crash as far as somebody has it. What the evidence does not say is absent from `state`."""
-
-    state: CpuState
-    format: str  # "layerproof record", "Zephyr log", …
-    build_id: bytes | None  # as far as the evidence says
-    listed: tuple[int, ...] = ()  # return addresses the log itself lists, innermost first
-    notes: tuple[str, ...] = ()  # what is doubtful about it
+FORMATS: tuple[Format, ...] = tuple(
+    module.FORMAT for module in (zephyr, cmbacktrace, mbed, nuttx, rtthread, riot, debugger, plain)
+)
+_BUILD_ID = re.compile(r"build[ _-]?id\W{0,4}([0-9a-f]{40}|[0-9a-f]{32})(?![0-9a-f])", re.IGNORECASE)
+_LISTED = 6  # lines named in a note
 
 
 def read_evidence(data: bytes, where: str) -> Evidence:
-    """The crash that `data` tells of. `where` names its origin in errors.
+    """The first crash that `data` tells of. `where` names its origin in errors.
 
     BadInput: nothing can be read from it; the message says what was looked for.
     """
-    if data[:4] == MAGIC.to_bytes(4, "little"):
-        return from_record(data, where)
-    raise BadInput(
-        "no crash was found: it is no fault record",
-        where=where,
-        hint="Give the fault record as the firmware sent it.",
-    )
+    return crashes_in(data, where)[0]
 
 
-def from_record(data: bytes, where: str) -> Evidence:
-    """The crash of a binary record, whole. BadInput: it is cut short or was damaged."""
-    try:
-        record = FaultRecord.parse(data)
-    except LayoutError as error:
-        raise BadInput(str(error), where=where) from error
-    return Evidence(record.cpu_state(), "layerproof record", record.build_id if any(record.build_id) else None)
+def crashes_in(data: bytes, where: str) -> list[Evidence]:
+    """Every crash that `data` tells of, at least one. Raises as `read_evidence` does."""
+    if starts_record(data):
+        return [from_record(data, where)]
+    text = read_text(data)
+    found = records_in(data, text, where)
+    for log_format in FORMATS:
+        found = found or [_identified(evidence, text) for evidence in log_format.find(text)]
+    if not found:
+        marks = [log_format.mark for log_format in FORMATS]
+        raise BadInput(
+            "no crash was found in it" if data else "it is empty",
+            where=where,
+            hint=f"Looked for a fault record (binary, hexadecimal or base64), and for dumps of registers: "
+            f"{', '.join(marks[:-1])}, or {marks[-1]}.",
+        )
+    return [_counted(evidence, number, found) for number, evidence in enumerate(found)]
+
+
+def _identified(evidence: Evidence, text: Text) -> Evidence:
+    """With the last build ID that the firmware printed before it crashed, or else the first one after that."""
+    ids = [(number, m[1]) for number, line in enumerate(text.lines, 1) for m in _BUILD_ID.finditer(line)]
+    before = [digits for number, digits in ids if number < (evidence.line or 0)]
+    chosen = before[-1:] or [digits for _, digits in ids][:1]
+    return replace(evidence, build_id=bytes.fromhex(chosen[0])) if chosen else evidence
+
+
+def _counted(evidence: Evidence, number: int, found: list[Evidence]) -> Evidence:
+    if len(found) == 1:
+        return evidence
+    lines = [str(other.line) for other in found if other.line is not None]
+    places = f", at lines {', '.join(lines[:_LISTED])}{' …' if len(lines) > _LISTED else ''}" if lines else ""
+    note = f"{len(found)} crashes were found{places}; this is number {number + 1}."
+    return replace(evidence, notes=(note, *evidence.notes))
