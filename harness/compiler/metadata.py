@@ -30,7 +30,7 @@ def read_map(path: Path) -> CSource:
         raise BadInput(f"there is no {NAME}" if path.exists() else "no such file or folder", where=str(path), hint=hint)
     try:
         return _source(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         what = f"cannot be read as the map of a model: {type(error).__name__} {error}"
         raise BadInput(what, where=str(file), hint="Make it anew with `harness compile MODEL -o DIR`.") from error
 

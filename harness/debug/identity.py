@@ -13,14 +13,16 @@ from typing import Literal
 
 from harness.cpustate import CpuState
 from harness.debug.exception_frame import is_exception_return
+from harness.debug.fault_bits import touched
 from harness.debug.image import Image
 from harness.debug.memory import Memory
-from harness.debug.thumb import call_before, fetch
+from harness.debug.thumb import access, call_before, fetch
 
 Match = Literal["yes", "no", "unknown"]
 
 _JUMPED = 1 << 0 | 1 << 8 | 1 << 17  # of CFSR: IACCVIOL, IBUSERR, INVSTATE
-_DIVIDED = 1 << 25  # DIVBYZERO
+_VIOLATED, _PRECISE, _DIVIDED = 1 << 1, 1 << 9, 1 << 25  # DACCVIOL, PRECISERR, DIVBYZERO
+_WORD = 4  # bytes; an unaligned access is made in parts, each with an address of its own
 _RESET_LR = 0xFFFFFFFF
 _FEW = 4  # words that look like return addresses, below which nothing is concluded from them
 
@@ -51,20 +53,38 @@ def identify(build_id: bytes | None, state: CpuState, listed: Sequence[int], ima
 
 
 def _program_counter(state: CpuState, image: Image) -> Iterator[str]:
-    pc, cfsr = state.registers.get("pc"), state.fault_status.get("cfsr", 0)
-    if pc is None or cfsr & _JUMPED:
+    pc, status = state.registers.get("pc"), state.fault_status
+    if pc is None or status.get("cfsr", 0) & _JUMPED:
         return  # after a jump to nowhere it is anywhere
     pc &= ~1
     if not image.is_code(pc):
-        yield f"PC 0x{pc:08x} is no code of it."
+        # without status registers it may have jumped there, from where LR says
+        lr = state.registers.get("lr", 0)
+        if status.get("cfsr") or (lr & 1 and not is_exception_return(lr) and not image.is_code(lr & ~1)):
+            yield f"PC 0x{pc:08x} is no code of it."
         return
     function = image.function_at(pc)
     if function is not None and not _on_boundary(image, function.address, pc):
         yield f"PC 0x{pc:08x} is in the middle of an instruction of {function.name}."
-    elif cfsr & _DIVIDED and not _divides(image, pc):
-        yield f"The fault was a division by zero, and what stands at PC 0x{pc:08x} is no division."
     else:
-        yield ""
+        yield _instruction(state, image, pc)
+
+
+def _instruction(state: CpuState, image: Image, pc: int) -> str:
+    """What speaks against the instruction at `pc` being the one that did what the status registers say."""
+    instruction, cfsr = fetch(Memory(image).code, pc), state.fault_status.get("cfsr", 0)
+    if instruction is None:
+        return ""
+    # SDIV, UDIV (DDI 0403E A7.7.127, A7.7.195)
+    if cfsr & _DIVIDED and instruction[0] & 0xFFD0 != 0xFB90:
+        return f"The fault was a division by zero, and what stands at PC 0x{pc:08x} is no division."
+    register = "bfar" if cfsr & _PRECISE else "mmfar" if cfsr & _VIOLATED else ""
+    address = touched(state.fault_status, register) if register else None
+    done = access(*instruction, {**state.registers, "pc": pc})
+    if address is None or done is None or done.address - _WORD < address < done.address + done.bytes + _WORD:
+        return ""
+    what = f"a {'store' if done.store else 'load'} at 0x{done.address:08x}"
+    return f"The fault was at address 0x{address:08x}, and what stands at PC 0x{pc:08x} is {what}."
 
 
 def _on_boundary(image: Image, start: int, pc: int) -> bool:
@@ -73,12 +93,6 @@ def _on_boundary(image: Image, start: int, pc: int) -> bool:
         instruction = fetch(read, start)
         start += 4 if instruction is not None and instruction[1] is not None else 2
     return start == pc
-
-
-def _divides(image: Image, pc: int) -> bool:
-    """SDIV or UDIV (DDI 0403E A7.7.127, A7.7.195)."""
-    instruction = fetch(Memory(image).code, pc)
-    return instruction is not None and instruction[0] & 0xFFD0 == 0xFB90
 
 
 def _link_register(state: CpuState, image: Image) -> Iterator[str]:

@@ -52,7 +52,9 @@ def crashes_in(data: bytes, where: str) -> list[Evidence]:
 
 def _identified(evidence: Evidence, text: Text) -> Evidence:
     """With the last build ID that the firmware printed before it crashed, or else the first one after that."""
-    ids = [(number, m[1]) for number, line in enumerate(text.lines, 1) for m in _BUILD_ID.finditer(line)]
+    ids = [
+        (number, m[1]) for number, line in enumerate(text.lines, 1) if "uild" in line for m in _BUILD_ID.finditer(line)
+    ]
     before = [digits for number, digits in ids if number < (evidence.line or 0)]
     chosen = before[-1:] or [digits for _, digits in ids][:1]
     return replace(evidence, build_id=bytes.fromhex(chosen[0])) if chosen else evidence

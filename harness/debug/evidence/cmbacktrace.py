@@ -27,8 +27,10 @@ from harness.debug.evidence.base import Evidence, Format
 from harness.debug.evidence.causes import REMARK, status_from, without_lost_frame
 from harness.debug.evidence.crashes import Part, parts
 from harness.debug.evidence.dumps import pairs
+from harness.debug.evidence.stacks import UNPROVEN
 from harness.debug.evidence.text import Text
 from harness.debug.evidence.words import resolve, words_in
+from harness.rpc.fault_record import PADDED
 
 NAME = "CmBacktrace log"
 
@@ -104,7 +106,7 @@ def _read(part: Part, is_open: bool) -> Evidence | None:
     if status:
         notes.append(REMARK.format(names="CFSR and HFSR"))
     registers = without_lost_frame(dict(found.values), status, notes)
-    memory, sp = _stack(part, notes)
+    memory, sp = _stack(part, registers.get("xpsr"), notes)
     if sp is not None:
         registers["sp"] = sp
     asserted = where is not None and ("Assert" in where[0] or "断言" in where[0])
@@ -136,16 +138,25 @@ def _addresses(part: Part) -> dict[str, int]:
     return found
 
 
-def _stack(part: Part, notes: list[str]) -> tuple[tuple[MemorySpan, ...], int | None]:
-    """The stack that was printed, and the stack pointer that it tells."""
+def _stack(part: Part, xpsr: int | None, notes: list[str]) -> tuple[tuple[MemorySpan, ...], int | None]:
+    """The stack that was printed, and the stack pointer that it tells.
+
+    Frames are aligned to 8 bytes (DDI 0403E B1.5.7): a first line that does not fit the padding is not the first.
+    """
     memory = pairs(part.lines)
     overflow = next((m for m in map(_OVERFLOW.search, part.lines) if m), None)
     if overflow:
         pointer = int(overflow[1] or overflow[2], 16)
         notes.append(f"CmBacktrace found the stack pointer, 0x{pointer:08x}, outside the stack: a stack overflow.")
         return memory, pointer
-    first = next((m for m in map(_FIRST_ADDRESS.search, part.lines) if m), None)
-    return memory, int(first[1], 16) if first else None
+    addresses = [int(m[1], 16) for m in map(_FIRST_ADDRESS.search, part.lines) if m]
+    if not addresses:
+        return memory, None
+    padded = xpsr is not None and xpsr & PADDED
+    if addresses[0] != min(addresses) or addresses[0] % 8 != (4 if padded else 0):
+        notes.append(UNPROVEN)
+        return memory, None
+    return memory, addresses[0]
 
 
 def _context(part: Part, where: re.Match[str] | None) -> list[str]:

@@ -27,7 +27,8 @@ NAME = "register list"
 _FAULT = re.compile(r"\b(hard|mem(?:ory)?[ _-]?(?:manage(?:ment)?)?|bus|usage|secure)[ _-]?fault", re.IGNORECASE)
 _AT = re.compile(r"\bhard ?fault at (0x[0-9a-f]{1,8})\b", re.IGNORECASE)  # Nordic's SDK: the heading has the PC
 _REASONS = {"h": "hardfault", "m": "memmanage", "b": "busfault", "u": "usagefault", "s": "securefault"}
-_GAP = 30  # lines without a register that end a list
+_GAP = 8  # lines without a register that end a list
+_NEAR = 100  # lines around a list in which memory is looked for
 _HEADING = 8  # lines before a list in which its heading is looked for
 _SP = "The log does not say whether its SP is from before the exception frame was pushed or from after that."
 
@@ -65,7 +66,7 @@ def _read(text: Text, words: list[Word]) -> Evidence:
         if at and "pc" not in registers:
             registers["pc"] = int(at[1], 16)
     registers = without_lost_frame(registers, found.status, notes)
-    memory = rows(text.lines[max(0, first - _GAP) : last + _GAP])
+    memory = rows(text.lines[max(0, first - _NEAR) : last + _NEAR])
     registers, listed = proven(registers, memory, notes)
     if "sp" in registers and not memory:
         notes.append(_SP)

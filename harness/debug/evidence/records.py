@@ -22,6 +22,8 @@ _MOST = 16  # places that look like the start of a record and are tried
 
 _OFFSET = re.compile(r"^\s*(?:0x)?[0-9a-f]{4,8}(?::|\s*\||\s{2,})", re.IGNORECASE)  # of xxd, hexdump -C
 _HEX = re.compile(r"(?:(?:0x)?[0-9a-f]{2}[ ,:]{0,2}){4,}", re.IGNORECASE)
+_HEX_MAGIC = re.compile("[ ,]{0,2}(?:0x)?".join(f"{byte:02x}" for byte in _MAGIC), re.IGNORECASE)
+_BASE64_MAGIC = re.compile(base64.b64encode(_MAGIC)[:5].decode())
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{16,}={0,2}")
 
 
@@ -88,8 +90,9 @@ def _of_the_serial_line(data: bytes) -> Iterator[bytes]:
 
 
 def _records_in_text(text: Text) -> Iterator[bytes]:
-    for runs in (_hexadecimal, _base64):
-        yield from _joined(text, runs)
+    for start, of_line in ((_HEX_MAGIC, _hexadecimal), (_BASE64_MAGIC, _base64)):
+        if any(map(start.search, text.lines)):
+            yield from _joined(text, of_line)
 
 
 def _joined(text: Text, of_line: Callable[[str], bytes]) -> Iterator[bytes]:

@@ -14,9 +14,9 @@ from harness.debug.evidence.causes import FRAME
 from harness.rpc.fault_record import BASIC_FRAME, EXTENDED_FRAME, PADDED
 
 _SEARCHED = 512  # bytes below the stack pointer of the log, and above it
-_UNPROVEN = (
-    "Where the stack pointer stood at the fault the log does not say for certain: callers are looked for in the words "
-    "of its stack."
+UNPROVEN = (
+    "Where the stack pointer stood at the fault the log does not say for certain: callers are looked for among the "
+    "words of its stack."
 )
 
 
@@ -37,7 +37,7 @@ def proven(
         found = list(_before(frame, registers["xpsr"], extended, sp, memory))
         if len(found) == 1:
             return {**registers, "sp": found[0]}, ()
-    notes.append(_UNPROVEN)
+    notes.append(UNPROVEN)
     return {name: value for name, value in registers.items() if name != "sp"}, tuple(_odd_words(sp, memory))
 
 

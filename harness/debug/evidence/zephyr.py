@@ -20,7 +20,7 @@ import re
 
 from harness.cpustate import CpuState
 from harness.debug.evidence.base import Evidence, Format
-from harness.debug.evidence.causes import EXCEPTIONS, REMARK, status_from, without_lost_frame
+from harness.debug.evidence.causes import EXCEPTIONS, FRAME_LOST, REMARK, status_from, without_lost_frame
 from harness.debug.evidence.crashes import Part, parts
 from harness.debug.evidence.text import Text
 from harness.debug.evidence.words import resolve, words_in
@@ -125,7 +125,7 @@ def _read(part: Part, is_open: bool) -> Evidence | None:
     # Whether s0 to s15 were stacked is for EXC_RETURN to say, and whether that was completed nobody does.
     registers = {name: value for name, value in registers.items() if not (name[0] == "s" and name[1:].isdigit())}
     registers.pop("fpscr", None)
-    _stack_pointer(registers, status)
+    _stack_pointer(registers, bool(status.get("cfsr", 0) & FRAME_LOST))
     fatal = next((m for m in map(_FATAL.search, part.lines) if m), None)
     if not reason and fatal is not None:
         asserted = any("ASSERTION FAIL" in line for line in part.lines)
@@ -163,7 +163,7 @@ def _sentences(part: Part) -> tuple[str, list[tuple[str, str]], dict[str, int]]:
     return reason, list(dict.fromkeys(bits)), addresses
 
 
-def _stack_pointer(registers: dict[str, int], status: dict[str, int]) -> None:
+def _stack_pointer(registers: dict[str, int], frame_lost: bool) -> None:
     """SP before the exception, which only PSP and EXC_RETURN together tell."""
     exc_return, psp = registers.get("exc_return", 0), registers.get("psp")
     if not exc_return:
@@ -171,8 +171,9 @@ def _stack_pointer(registers: dict[str, int], status: dict[str, int]) -> None:
         return
     if psp is None or not exc_return & 4:
         return
+    if frame_lost:
+        registers["sp"] = psp
     if "xpsr" not in registers:
-        registers["sp"] = psp  # the frame could not be pushed
         return
     words = BASIC_FRAME if exc_return & 16 else EXTENDED_FRAME
     registers["sp"] = (psp + 4 * words + (4 if registers["xpsr"] & PADDED else 0)) & 0xFFFFFFFF

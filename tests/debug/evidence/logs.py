@@ -7,7 +7,8 @@ truth is known, so what a reader makes of a log can be held to it.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from harness.cpustate import CpuState
 from harness.debug.thumb import ReadCode, call_before
@@ -359,7 +360,14 @@ def gdb(state: CpuState, read: ReadCode) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _halted(state: CpuState) -> CpuState:
+    """As if the processor had been stopped there: the stack pointer in use is MSP or PSP itself."""
+    active = "psp" if _get(state, "exc_return") & 4 else "msp"
+    return replace(state, registers={**state.registers, active: _get(state, "sp")})
+
+
 def openocd(state: CpuState, read: ReadCode) -> str:
+    state = _halted(state)
     names = (*(f"r{n}" for n in range(13)), "sp", "lr", "pc", "xpsr", "msp", "psp")
     lines = ["target halted due to debug-request, current mode: Thread"]
     lines += ["===== arm v7m registers"]
@@ -374,6 +382,7 @@ def openocd(state: CpuState, read: ReadCode) -> str:
 
 
 def jlink(state: CpuState, read: ReadCode) -> str:
+    state = _halted(state)
     r = {name: _get(state, name) for name in (*(f"r{n}" for n in range(13)), "sp", "lr", "pc", "xpsr", "msp", "psp")}
     rows = (
         "PC = {pc:08X}, CycleCnt = 00000000",
@@ -393,6 +402,13 @@ def jlink(state: CpuState, read: ReadCode) -> str:
 
 
 Render = Callable[[CpuState, ReadCode], str]
+
+
+def given(render: Render, state: CpuState) -> Mapping[str, int]:
+    """The registers that a log of this form is made from."""
+    return (_halted(state) if render in (openocd, jlink) else state).registers
+
+
 FAULT_LOGS: dict[Render, str] = {
     zephyr: "Zephyr log",
     zephyr_extra: "Zephyr log",

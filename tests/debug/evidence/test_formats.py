@@ -13,20 +13,15 @@ from harness.debug.evidence import crashes_in, read_evidence
 from harness.debug.image import Image
 from harness.debug.memory import Memory
 from harness.errors import BadInput
-from tests.debug import lab
 from tests.debug.conftest import Crashes
 from tests.debug.evidence import logs
+from tests.debug.evidence.samples import sound, truth
 
 CORES = ("m0", "m3", "m4", "m33")
 LEVEL = "-O2"
 Get = Callable[[str, str], Crashes]
 all_logs = pytest.mark.parametrize("render", logs.LOGS, ids=lambda render: render.__name__)
 fault_logs = pytest.mark.parametrize("render", logs.FAULT_LOGS, ids=lambda render: render.__name__)
-
-
-def sound(found: Crashes) -> list[lab.Crashed]:
-    """The crashes whose exception frame was written, with a chain of calls that is known."""
-    return [c for c in found.found if c.stacked and c.scenario.chain is not None and found.core.name in c.scenario.only]
 
 
 def _code(found: Crashes) -> Callable[[int, int], bytes | None]:
@@ -44,9 +39,9 @@ def test_what_a_log_says_is_read_and_nothing_else(render: logs.Render, core: str
         assert evidence.format == logs.LOGS[render]
         assert not evidence.cut
         state = evidence.state
-        truth = crashed.state.registers
-        assert {name: truth[name] for name in logs.FRAME} == {name: state.registers.get(name) for name in logs.FRAME}
-        assert {n: v for n, v in state.registers.items() if n in truth and truth[n] != v} == {}
+        given = logs.given(render, crashed.state)
+        assert {name: given[name] for name in logs.FRAME} == {name: state.registers.get(name) for name in logs.FRAME}
+        assert {n: v for n, v in state.registers.items() if n in given and given[n] != v} == {}
         status = {
             n: v for n, v in state.fault_status.items() if v != crashed.state.fault_status.get(n, 0) and n != "hfsr"
         }
@@ -65,7 +60,7 @@ def test_kind_and_first_frame_are_those_of_the_record(render: logs.Render, core:
         crash = explain(evidence.state, image, listed=evidence.listed)
         if evidence.state.fault_status or core == "m0":
             assert (crash.kind, crash.address) == (whole.kind, whole.address), crashed.scenario.name
-        chain = [expected.function for expected in crashed.scenario.expected(crashed.on_process_stack)]
+        chain = truth(crashed)
         certain = [frame.function for frame in crash.frames[1:] if frame.via != "scan"]
         assert certain == chain[: len(certain)], (crashed.scenario.name, crash.lines())
         jumped = not image.is_code(crashed.state.registers["pc"] & ~1)
@@ -84,7 +79,7 @@ def test_a_log_with_its_stack_gives_the_whole_chain(render: logs.Render, core: s
     for crashed in sound(found):
         evidence = read_evidence(render(crashed.state, read).encode(), "log")
         crash = explain(evidence.state, image, listed=evidence.listed)
-        chain = [expected.function for expected in crashed.scenario.expected(crashed.on_process_stack)]
+        chain = truth(crashed)
         frames = crash.frames if render in logs.HALTED_LOGS else crash.frames[1:]
         certain = [frame.function for frame in frames if frame.via != "scan"]
         assert certain == chain[: len(certain)], (crashed.scenario.name, crash.lines())
@@ -104,7 +99,7 @@ def test_the_list_of_the_target_becomes_guesses(render: logs.Render, crashes: Ge
     )
     crash = explain(without, image, listed=logs.scanned(crashed.state, read))
     functions = [frame.function for frame in crash.frames[1:]]
-    assert functions == [expected.function for expected in crashed.scenario.expected(False)]
+    assert functions == truth(crashed)
     guesses = [frame for frame in crash.frames[1:] if frame.via == "scan"]
     assert all("guessed from the target's own list" in frame.label for frame in guesses)
     assert len(guesses) >= 2
@@ -174,8 +169,7 @@ def test_a_log_cut_short_is_called_incomplete_and_says_nothing_false(render: log
     image, read = Image(found.elf), _code(found)
     crashed = found.of("store")
     text = render(crashed.state, read)
-    truth = explain(crashed.state, image)
-    functions = {frame.function for frame in truth.frames}
+    functions = {frame.function for frame in explain(crashed.state, image).frames}
     told = 0
     for end in range(0, len(text) - 1, max(1, len(text) // 300)):
         try:
@@ -184,7 +178,8 @@ def test_a_log_cut_short_is_called_incomplete_and_says_nothing_false(render: log
             continue
         told += 1
         crash = explain(evidence.state, image, listed=evidence.listed)
-        values = {n: v for n, v in evidence.state.registers.items() if crashed.state.registers.get(n, v) != v}
+        given = logs.given(render, crashed.state)
+        values = {n: v for n, v in evidence.state.registers.items() if given.get(n, v) != v}
         assert not values or evidence.cut, (text[:end][-60:], values)
         if not evidence.cut:
             assert {f.function for f in crash.frames if f.via != "scan" and f.pc is not None} <= functions
