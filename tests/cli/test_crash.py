@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import socket
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -196,3 +200,67 @@ def test_a_damaged_map_is_one_message(damage: str, run: Run, elsewhere: Path) ->
     assert done.returncode == 2
     assert "cannot be read as the map of a model" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_core_file_has_all_of_the_crash(run: Run, crashed: Path, elsewhere: Path) -> None:
+    core, elf = elsewhere / "crash.core", elsewhere / "firmware.elf"
+    from_log = decoded(run, elsewhere / "uart.log", "--elf", elf, "--sources", elsewhere, "--core", core)
+    from_core = decoded(run, core, "--elf", elf, "--sources", elsewhere)
+    assert from_core["crash"] == from_log["crash"]
+    assert from_core["elf"]["match"] == "yes"
+    assert from_core["evidence"]["format"] == "layerproof core file"
+    done = run("crash", "decode", core, "--elf", elf, "--core", elsewhere / "nowhere" / "x.core")
+    assert done.returncode == 2
+    assert "does not exist" in done.stderr
+
+
+def test_what_a_log_does_not_say_is_told_beside_the_core_file(run: Run, elsewhere: Path) -> None:
+    (elsewhere / "log.txt").write_text("R0 = 0x00000001\nPC = 0x00001380\nLR = 0x00000761\nSP = 0x20000e98\n")
+    done = run("crash", "decode", elsewhere / "log.txt", "--elf", elsewhere / "firmware.elf", "--core", elsewhere / "c")
+    assert done.returncode == 0, done.stderr
+    assert "in the core file 0xdeadda7a: r1, r2, r3," in done.stdout
+
+
+@pytest.mark.skipif(shutil.which("gdb-multiarch") is None, reason="gdb-multiarch is not installed")
+def test_gdb_sees_in_the_log_and_in_the_core_file_what_the_live_run_reported(
+    run: Run, crashed: Path, elsewhere: Path
+) -> None:
+    core, elf = elsewhere / "crash.core", elsewhere / "firmware.elf"
+    decoded(run, elsewhere / "uart.log", "--elf", elf, "--core", core)
+    truth = [frame["function"] for frame in live(crashed)["frames"] if frame["pc"] is not None]
+    assert len(truth) > 5
+    for evidence in (elsewhere / "uart.log", core):
+        commands = ("--run", "--", "-batch", "-nx", "-ex", "bt", "-ex", "monitor report")
+        done = run("crash", "gdb", evidence, "--elf", elf, "--sources", elsewhere, *commands)
+        assert done.returncode == 0, done.stderr
+        assert re.findall(r"^#\d+ +(?:0x[0-9a-f]+ in )?(\w+) \(", done.stdout, re.MULTILINE) == truth
+        assert live(crashed)["sentence"].split(".")[0] in done.stderr
+
+
+def test_an_ide_is_told_where_to_attach_and_the_command_ends_with_it(run: Run, elsewhere: Path) -> None:
+    facts = elsewhere / "facts.json"
+    arguments = [elsewhere / "uart.log", "--elf", elsewhere / "firmware.elf", "--json", facts]
+    with ThreadPoolExecutor() as pool:
+        done = pool.submit(run, "crash", "gdb", *arguments)
+        deadline = time.monotonic() + 60
+        while not (facts.is_file() and facts.read_text().endswith("}\n")):
+            assert time.monotonic() < deadline
+            assert not done.done(), done.result().stderr
+            time.sleep(0.05)
+        told = json.loads(facts.read_text())
+        with socket.create_connection((told["host"], told["port"]), timeout=20) as connection:
+            connection.sendall(b"$?#3f")
+            assert connection.recv(100).startswith(b"+$T")
+        assert done.result(60).returncode == 0
+    assert f"target remote 127.0.0.1:{told['port']}" in done.result().stdout
+
+
+def test_gdb_arguments_without_gdb_and_a_terminal_for_two_are_refused(run: Run, elsewhere: Path) -> None:
+    arguments = ("crash", "gdb", elsewhere / "uart.log", "--elf", elsewhere / "firmware.elf")
+    for more, told in ((("--", "-batch"), "no --run"), (("--run", "--json", "-"), "name a file")):
+        done = run(*arguments, *more)
+        assert done.returncode == 2
+        assert told in done.stderr
+    done = run(*arguments, "--run", PATH="")
+    assert done.returncode == 5
+    assert "apt install gdb-multiarch" in done.stderr

@@ -125,7 +125,7 @@ def test_the_core_file_of_every_crash_gives_what_the_report_says(
     image = Image(found.elf)
     targets, reports = [], []
     for number, crash in enumerate(found.found):
-        reports.append(explain(crash.state, found.elf))
+        reports.append(explain(crash.state, image))
         file = tmp_path / f"{number}.core"
         file.write_bytes(core_file(crash.state, report=reports[-1].to_json()))
         targets.append(gdb.Target(f"core-file {file}", _wanted(crash)))
@@ -150,7 +150,7 @@ def test_the_remote_stub_gives_what_the_report_says_also_across_both_stacks(
     image = Image(found.elf)
     targets, reports, servers = [], [], []
     for crash in found.found:
-        reports.append(explain(crash.state, found.elf))
+        reports.append(explain(crash.state, image))
         servers.append(GdbServer())
         targets.append(gdb.Target(f"target remote :{servers[-1].port}", _wanted(crash), ("detach",)))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from harness.cli.crash.decode import decode
+from harness.cli.crash.gdb import gdb
 
 
 @click.group()
@@ -13,3 +14,4 @@ def crash() -> None:
 
 
 crash.add_command(decode)
+crash.add_command(gdb)

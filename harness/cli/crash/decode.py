@@ -2,57 +2,47 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
+from typing import Any
 
 import click
+from rich.text import Text
 
-from harness.cli.output import Output, common
-from harness.errors import BadInput, ExitCode
+from harness.cli.crash.given import decoded, given
+from harness.cli.output import Output, common, file_to_write
+from harness.errors import ExitCode
 
-_PATH = click.Path(path_type=Path)
-_NUMBER = click.IntRange(min=1)
-_ELF = "The firmware that crashed, unstripped; of several the one with the right build ID."
-_SOURCES = "What `harness compile` wrote, or the artefacts of a run: names layers and tensors."
-_WHICH = "Which crash, where the log has several."
-_LARGEST = 1 << 26  # bytes of a log that are read
+_CORE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command()
-@click.argument("evidence", metavar="LOG|RECORD|-")
-@click.option("--elf", "elfs", type=_PATH, required=True, multiple=True, metavar="F", help=_ELF)
-@click.option("--sources", type=_PATH, metavar="DIR", help=_SOURCES)
-@click.option("--crash", "number", type=_NUMBER, default=1, show_default=True, metavar="N", help=_WHICH)
-@click.option("--any-elf", is_flag=True, help="Decode with a warning although the build IDs differ.")
+@given
+@click.option(
+    "--core",
+    type=_CORE,
+    metavar="OUT",
+    callback=file_to_write,
+    help="Write a core file for gdb-multiarch and this command.",
+)
 @common
-def decode(out: Output, evidence: str, elfs: tuple[Path, ...], sources: Path | None, number: int, any_elf: bool) -> int:
-    """Explain a crash from a fault record, or from a log that a fault handler printed; - reads standard input.
+def decode(out: Output, core: Path | None, **evidence: Any) -> int:
+    """Explain a crash from a fault record, a core file, or a log that a fault handler printed; - reads standard input.
 
     Needs the firmware's ELF, unstripped, and nothing else: no emulator, no toolchain, no board.
 
     Exit status: 0 decoded, perhaps with warnings; 2 usage, nothing to decode, or an ELF with another build ID.
     """
-    from harness.compiler.metadata import read_map
-    from harness.debug.decode import decode as run
-    from harness.debug.evidence import crashes_in
+    from harness.debug.core_file import core_file, unknown_registers
+    from harness.debug.gdb_view import UNKNOWN
     from harness.report.decoded import show
 
-    found = crashes_in(_read(evidence), evidence)
-    if number > len(found):
-        raise BadInput(f"crash {number} was asked for; the log has {len(found)}", where=evidence)
-    source = read_map(sources) if sources is not None else None
-    search = () if sources is None else (sources, sources / "sources") if sources.is_dir() else (sources.parent,)
-    decoded = run(found[number - 1], elfs, source=source, search=search, any_elf=any_elf)
-    show(decoded, out.console, verbose=out.verbose)
-    out.write(decoded.to_json())
+    found = decoded(**evidence)
+    show(found, out.console, verbose=out.verbose)
+    if core is not None:
+        state = found.evidence.state
+        out.save_bytes(core, core_file(state, build_id=found.evidence.build_id, report=found.crash.to_json()))
+        out.console.print(Text(f"gdb-multiarch {found.image.path} {core}"))
+        if unknown := unknown_registers(state):
+            out.console.print(Text(f"Not known, and in the core file 0x{UNKNOWN:08x}: {', '.join(unknown)}."))
+    out.write(found.to_json())
     return int(ExitCode.MATCH)
-
-
-def _read(name: str) -> bytes:
-    try:
-        if name == "-":
-            return sys.stdin.buffer.read(_LARGEST)
-        with Path(name).open("rb") as stream:
-            return stream.read(_LARGEST)
-    except OSError as error:
-        raise BadInput(f"cannot be read: {error.strerror}", where=name) from error

@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+from harness.debug.core_file import is_core
 from harness.debug.evidence import cmbacktrace, debugger, mbed, nuttx, plain, riot, rtthread, zephyr
 from harness.debug.evidence.base import Evidence as Evidence
 from harness.debug.evidence.base import Format
+from harness.debug.evidence.cores import from_core
 from harness.debug.evidence.records import from_record, records_in, starts_record
 from harness.debug.evidence.text import Text, read_text
 from harness.errors import BadInput
@@ -33,6 +35,8 @@ def read_evidence(data: bytes, where: str) -> Evidence:
 
 def crashes_in(data: bytes, where: str) -> list[Evidence]:
     """Every crash that `data` tells of, at least one. Raises as `read_evidence` does."""
+    if is_core(data):
+        return [from_core(data, where)]
     if starts_record(data):
         return [from_record(data, where)]
     text = read_text(data)
