@@ -43,10 +43,15 @@ def _link_register(state: CpuState) -> list[int]:
 
 
 def _beyond(chain: Chain, listed: Sequence[int]) -> Iterator[int]:
-    """The part of the list that lies further out than the chain."""
+    """The part of the list that lies further out than the chain.
+
+    Handlers list LR before the stack, and find it there again when the function had saved it: it counts where it is.
+    """
     known = {frame.pc for frame in chain.frames}
     last = max((n for n, address in enumerate(listed) if address & ~1 in known), default=-1)
-    yield from listed[last + 1 :]
+    for number, address in enumerate(listed[last + 1 :], last + 1):
+        if number > 1 or address not in listed[number + 1 :]:
+            yield address
 
 
 def _is_outermost(frames: Sequence[StackFrame], image: Image) -> bool:

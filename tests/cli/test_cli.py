@@ -18,7 +18,9 @@ from tests.cli.conftest import ROOT, Run
 from tests.edited_sources import FLIP, READ_NOWHERE, SPIN, four_layers, insert, sources
 
 
-@pytest.mark.parametrize("command", [[], ["verify"], ["compile"], ["profile"], ["boards"], ["doctor"], ["demo"]])
+@pytest.mark.parametrize(
+    "command", [[], ["verify"], ["compile"], ["profile"], ["boards"], ["doctor"], ["demo"], ["crash", "decode"]]
+)
 def test_every_command_explains_itself(run: Run, command: list[str]) -> None:
     done = run(*command, "--help")
     assert done.returncode == 0

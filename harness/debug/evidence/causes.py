@@ -8,7 +8,7 @@ from harness.debug.fault_bits import BITS, VALID
 
 _BY_NAME = {(bit.register, bit.name): bit for bit in BITS}
 EXCEPTIONS = {2: "nmi", 3: "hardfault", 4: "memmanage", 5: "busfault", 6: "usagefault", 7: "securefault"}
-REMARK = "The log has no {names}: its bits are put together from the log's words."
+REMARK = "The log has no {names}: the status bits are put together from its words."
 
 
 def status_from(bits: Iterable[tuple[str, str]], addresses: dict[str, int]) -> dict[str, int]:
