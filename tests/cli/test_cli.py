@@ -19,7 +19,8 @@ from tests.edited_sources import FLIP, READ_NOWHERE, SPIN, four_layers, insert, 
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["verify"], ["compile"], ["profile"], ["boards"], ["doctor"], ["demo"], ["crash", "decode"]]
+    "command",
+    [[], ["verify"], ["compile"], ["profile"], ["boards"], ["doctor"], ["demo"], ["crash", "decode"], ["crash", "gdb"]],
 )
 def test_every_command_explains_itself(run: Run, command: list[str]) -> None:
     done = run(*command, "--help")

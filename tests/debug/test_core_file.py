@@ -74,7 +74,7 @@ def test_of_spans_that_overlap_the_first_counts(spans: list[MemorySpan]) -> None
     assert all(a + len(data) < b for (a, data), (b, _) in pairwise(runs))
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(data=st.data())
 def test_a_damaged_core_file_is_refused_or_read_and_never_raises_anything_else(data: st.DataObject) -> None:
     state = CpuState({"pc": 0x100, "sp": 0x20000000}, {"cfsr": 2}, (MemorySpan(0x20000000, bytes(range(64))),), 3)
