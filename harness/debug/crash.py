@@ -9,19 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import groupby
 from pathlib import Path, PurePath
 from typing import Any
 
 from harness.compiler.csource import CSource, Layer
 from harness.cpustate import CpuState
+from harness.debug.cfi import CallFrames
 from harness.debug.faults import Diagnosis, diagnose, handler_name
 from harness.debug.image import Image
 from harness.debug.layers import LayerMap
+from harness.debug.listed import with_listed
 from harness.debug.memory import Memory, ReadTarget
 from harness.debug.places import AddressMap
 from harness.debug.symbolise import Symboliser
-from harness.debug.unwind import Chain, Unwinder, Via
+from harness.debug.unwind import Chain, StackFrame, Unwinder, Via
 
 Cells = tuple[str, str, str, str]  # of one row of a traceback: number, function, place, label
 _NOT_ARM = Chain((), "this is no program for a Cortex-M")
@@ -112,21 +115,34 @@ class Crash:
 
 def explain(
     state: CpuState,
-    firmware_elf: Path,
+    firmware_elf: Path | Image,
     *,
     source: CSource | None = None,
     layers: Sequence[Layer] = (),
     read_memory: ReadTarget | None = None,
     search: Sequence[Path] = (),
+    listed: Sequence[int] = (),
 ) -> Crash:
     """What stopped the processor whose state this is.
 
     `source` (or `layers` alone) maps functions to layers and arena addresses to tensors. `read_memory(address, bytes)`
     reads what the state does not hold, while the target still answers. `search` are folders with the user's own copies
-    of the sources; that of the ELF file comes after them. Raises BadInput when `firmware_elf` is no ELF file, and
-    nothing else: a state may be garbage.
+    of the sources; that of the ELF file comes after them. `listed` are return addresses that the target itself found on
+    its stack, innermost first. An `Image` may be given for several crashes of one firmware. Raises BadInput when
+    `firmware_elf` is no ELF file, and nothing else: a state may be garbage.
     """
-    return _Explanation(state, Image(firmware_elf), LayerMap(layers, source), source, read_memory, search).crash()
+    image = firmware_elf if isinstance(firmware_elf, Image) else Image(firmware_elf)
+    return _Explanation(state, image, LayerMap(layers, source), source, read_memory, search, listed).crash()
+
+
+@lru_cache(maxsize=2)
+def _call_frames(image: Image) -> CallFrames:
+    return CallFrames(image)
+
+
+@lru_cache(maxsize=2)
+def _symboliser(image: Image, search: tuple[Path, ...]) -> Symboliser:
+    return Symboliser(image, search)
 
 
 class _Explanation:
@@ -138,14 +154,19 @@ class _Explanation:
         source: CSource | None,
         read_memory: ReadTarget | None,
         search: Sequence[Path],
+        listed: Sequence[int],
     ) -> None:
         self.state = state
         self.image = image
         self.layers = layers
         self.memory = Memory(image, state.memory, read_memory)
-        self.symbols = Symboliser(image, (*search, image.path.parent))
+        self.symbols = _symboliser(image, (*search, image.path.parent))
         self.source = source
-        self.chain = Unwinder(image, self.memory).unwind(state) if image.is_arm else _NOT_ARM
+        self.listed = frozenset(address & ~1 for address in listed)
+        self.chain = _NOT_ARM
+        if image.is_arm:
+            unwound = Unwinder(image, self.memory, _call_frames(image)).unwind(state)
+            self.chain = with_listed(unwound, listed, state, image, self.memory)
         self.diagnosis = diagnose(
             state.fault_status,
             state.registers,
@@ -185,7 +206,7 @@ class _Explanation:
         for step in self.chain.frames:
             places = self.symbols.at(step.inside)
             if not places:
-                yield Frame(f"0x{step.pc:08x}", None, None, step.via, step.pc, label=self._label(None, step.via))
+                yield Frame(f"0x{step.pc:08x}", None, None, step.via, step.pc, label=self._label(None, step))
             for place in places:
                 function = place.function or f"0x{step.pc:08x}"
                 layer = self.layers.of(function, place.file)
@@ -196,13 +217,19 @@ class _Explanation:
                     step.via,
                     step.pc,
                     place.inlined,
-                    self._label(layer, step.via),
+                    self._label(layer, step),
                     layer.index if layer is not None else None,
                 )
 
-    def _label(self, layer: Layer | None, via: Via) -> str:
+    def _label(self, layer: Layer | None, step: StackFrame) -> str:
         parts = [self.layers.label(layer)] if layer is not None else []
-        return ", ".join([*parts, "guessed from the stack"] if via == "scan" else parts)
+        return ", ".join([*parts, f"guessed from {self._origin(step)}"] if step.via == "scan" else parts)
+
+    def _origin(self, step: StackFrame) -> str:
+        """What a guess rests on."""
+        if step.registers:
+            return "the stack"
+        return "the target's own list" if step.pc in self.listed else "LR"
 
     def _layer(self, frames: Sequence[Frame]) -> Layer | None:
         """The running layer: what is on the chain of calls for certain, else what the firmware noted."""
@@ -263,4 +290,4 @@ def _notes(state: CpuState, chain: Chain, frames: Sequence[Frame], layer: Layer 
     if not chain.ended:
         yield f"The call chain may be incomplete: {chain.end}."
     if any(frame.via == "scan" for frame in frames):
-        yield "Frames guessed from the stack may be left over from earlier calls."
+        yield "Frames that are guessed may be left over from earlier calls."

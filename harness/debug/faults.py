@@ -39,6 +39,7 @@ _WITHOUT_FAULT = {
     "assert": ("assertion", "assertion failed"),
     "halted": ("halted", "stopped from outside while running"),
     "timeout": ("halted", "stopped from outside while running"),
+    "panic": ("panic", "the firmware stopped itself"),
     "nmi": ("nmi", "non-maskable interrupt"),
 }
 _UDF_OF_GCC = 0xDEFF

@@ -1,4 +1,4 @@
-"""gdb on the user's terminal, attached to an emulator's stub."""
+"""gdb on the user's terminal, attached to a stub: an emulator's, or that of a crash."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Gdb:
             hint="On Debian and Ubuntu: apt install gdb-multiarch. Elsewhere it comes with the Arm GNU toolchain.",
         )
 
-    def run(self, elf: Path, socket: Path, sources: Sequence[Path], arguments: Sequence[str] = ()) -> int:
-        """Run gdb on `elf`, attached to the stub at the Unix socket `socket`, until it ends; its exit status.
+    def run(self, elf: Path, socket: Path | str, sources: Sequence[Path], arguments: Sequence[str] = ()) -> int:
+        """Run gdb on `elf`, attached to the stub at `socket` (a Unix socket, or host:port), until it ends; its status.
 
         It has the terminal and Ctrl-C for itself. `sources` are the folders that the names in the debug information
         are relative to, `arguments` come last. Nothing that lies beside the ELF or in it is executed.

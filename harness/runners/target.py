@@ -10,20 +10,14 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import TypeVar
 
-from harness.cpustate import CpuState, MemorySpan
+from harness.cpustate import FAULT_STATUS_ADDRESSES, CpuState, MemorySpan
 from harness.errors import RunnerFailed
 from harness.runners.base import SocketTransport
 from harness.runners.process import GuardedProcess
 
 PAGE = 1024  # bytes that are readable or not as a whole: QEMU checks the MPU once a page in its debug reads
 STACK_SNAPSHOT = 4096  # bytes above the stack pointer kept with the state of a halted processor
-STATUS_REGISTERS = {  # Armv8-M Architecture Reference Manual, D1.1.3: System Control Block; a subset exists on Armv7-M
-    "cfsr": 0xE000ED28,
-    "hfsr": 0xE000ED2C,
-    "mmfar": 0xE000ED34,
-    "bfar": 0xE000ED38,
-    "shcsr": 0xE000ED24,
-}
+STATUS_REGISTERS = ("cfsr", "hfsr", "mmfar", "bfar", "shcsr")  # those that every core but Armv6-M has
 
 ReadMemory = Callable[[int, int], bytes]  # (address, length); RunnerFailed: nothing is readable there
 Self = TypeVar("Self", bound="ProcessTarget")
@@ -68,7 +62,7 @@ class ProcessTarget:
 def halted_state(registers: Mapping[str, int], read: ReadMemory, reason: str = "halted") -> CpuState:
     """What is known of a stopped processor: `registers`, the fault status when a fault was ever taken, and the stack as
     far as it can be read."""
-    status = {name: int.from_bytes(read(address, 4), "little") for name, address in STATUS_REGISTERS.items()}
+    status = {name: int.from_bytes(read(FAULT_STATUS_ADDRESSES[name], 4), "little") for name in STATUS_REGISTERS}
     taken = status["cfsr"] or status["hfsr"]
     return CpuState(registers, status if taken else {}, _stack(registers["sp"], read), reason=reason)
 

@@ -19,7 +19,11 @@ from tests.edited_sources import FLIP, READ_NOWHERE, SPIN, four_layers, insert, 
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["verify"], ["replay"], ["compile"], ["profile"], ["boards"], ["doctor"], ["demo"]]
+    "command",
+    [
+        *([], ["verify"], ["replay"], ["compile"], ["profile"], ["boards"], ["doctor"], ["demo"]),
+        *(["crash", "decode"], ["crash", "gdb"]),
+    ],
 )
 def test_every_command_explains_itself(run: Run, command: list[str]) -> None:
     done = run(*command, "--help")
