@@ -43,7 +43,7 @@ def records_in(data: bytes, text: Text, where: str) -> list[Evidence]:
     """
     found: dict[bytes, Evidence] = {}
     damage: BadInput | None = None
-    for source in (data, *_of_the_serial_line(data), *_records_in_text(text)):
+    for source in (data, *_of_the_serial_line(data), *_dumped_as_text(text)):
         for start in _starts(source):
             total = int.from_bytes(source[start + 4 : start + 8], "little")
             record = source[start : start + min(total, _LARGEST)]
@@ -89,7 +89,7 @@ def _of_the_serial_line(data: bytes) -> Iterator[bytes]:
         yield bytes(record)
 
 
-def _records_in_text(text: Text) -> Iterator[bytes]:
+def _dumped_as_text(text: Text) -> Iterator[bytes]:
     for start, of_line in ((_HEX_MAGIC, _hexadecimal), (_BASE64_MAGIC, _base64)):
         if any(map(start.search, text.lines)):
             yield from _joined(text, of_line)

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from harness.cpustate import CpuState
 from harness.debug.thumb import ReadCode, call_before
+from tests.debug.evidence.causes import CAUSES
 
 FRAME = ("r0", "r1", "r2", "r3", "r12", "lr", "pc", "xpsr")
 SAVED = tuple(f"r{n}" for n in range(4, 12))
@@ -36,77 +37,6 @@ def _stack(state: CpuState, words: int = 400) -> list[tuple[int, int]]:
     return []
 
 
-_CAUSES = {
-    # bit of CFSR: Zephyr, CmBacktrace in English, in Chinese
-    0: (
-        "  Instruction Access Violation",
-        "Memory management fault is caused by instruction access violation",
-        "发生存储器管理错误，原因：企图从不允许访问的区域取指令",
-    ),
-    1: (
-        "  Data Access Violation",
-        "Memory management fault is caused by data access violation",
-        "发生存储器管理错误，原因：企图从不允许访问的区域读、写数据",
-    ),
-    8: (
-        "  Instruction bus error",
-        "Bus fault is caused by instruction access violation",
-        "发生总线错误，原因：指令总线错误",
-    ),
-    9: (
-        "  Precise data bus error",
-        "Bus fault is caused by precise data access violation",
-        "发生总线错误，原因：精确的数据总线错误",
-    ),
-    10: (
-        "  Imprecise data bus error",
-        "Bus fault is caused by imprecise data access violation",
-        "发生总线错误，原因：不精确的数据总线错误",
-    ),
-    16: (
-        "  Attempt to execute undefined instruction",
-        "Usage fault is caused by attempts to execute an undefined instruction",
-        "发生用法错误，原因：企图执行未定义指令",
-    ),
-    17: (
-        "  Illegal use of the EPSR",
-        "Usage fault is caused by attempts to switch to an invalid state (e.g., ARM)",
-        "发生用法错误，原因：试图切换到 ARM 状态",
-    ),
-    18: (
-        "  Illegal load of EXC_RETURN into PC",
-        "Usage fault is caused by attempts to do an exception with a bad value in the EXC_RETURN number",
-        "发生用法错误，原因：无效的异常返回码",
-    ),
-    19: (
-        "  No coprocessor instructions",
-        "Usage fault is caused by attempts to execute a coprocessor instruction",
-        "发生用法错误，原因：企图执行协处理器指令",
-    ),
-    20: (
-        "  Stack overflow (context area not valid)",
-        "Usage fault is caused by indicates that a stack overflow (hardware check) has taken place",
-        "发生用法错误，原因：硬件检测到栈溢出",
-    ),
-    24: (
-        "  Unaligned memory access",
-        "Usage fault is caused by indicates that an unaligned access fault has taken place",
-        "发生用法错误，原因：企图执行非对齐访问",
-    ),
-    25: (
-        "  Division by zero",
-        "Usage fault is caused by Indicates a divide by zero has taken place (can be set only if DIV_0_TRP is set)",
-        "发生用法错误，原因：企图执行除 0 操作",
-    ),
-    4: (
-        "  Stacking error (context area might be not valid)",
-        "Memory management fault is caused by stacking error",
-        "发生存储器管理错误，原因：入栈时企图访问不被允许的区域",
-    ),
-    12: ("  Stacking error", "Bus fault is caused by stacking error", "发生总线错误，原因：入栈时发生错误"),
-}
-
-
 def zephyr(state: CpuState, read: ReadCode, *, extra: bool = False, short: bool = False) -> str:
     number = {"hardfault": 3, "memmanage": 4, "busfault": 5, "usagefault": 6, "securefault": 7}.get(state.reason, 3)
     titles = {3: "HARD", 4: "MPU", 5: "BUS", 6: "USAGE", 7: "SECURE"}
@@ -122,7 +52,7 @@ def zephyr(state: CpuState, read: ReadCode, *, extra: bool = False, short: bool 
         if number == 3 and cfsr:
             lines.append("  Fault escalation (see below)")
             lines.append(f"***** {'MPU' if cfsr & 0xFF else 'BUS' if cfsr & 0xFF00 else 'USAGE'} FAULT *****")
-        lines += [words[0] for bit, words in _CAUSES.items() if cfsr >> bit & 1]
+        lines += [words[0] for bit, words in CAUSES.items() if cfsr >> bit & 1]
     if cfsr >> 7 & 1:
         lines.append(f"  MMFAR Address: 0x{state.fault_status['mmfar']:x}")
     if cfsr >> 15 & 1:
@@ -180,7 +110,7 @@ def cmbacktrace(state: CpuState, read: ReadCode, *, chinese: bool = False, dump:
     lines.append("  R0 : {:08x}  R1 : {:08x}  R2 : {:08x}  R3 : {:08x}".format(*frame[:4]))
     lines.append("  R12: {:08x}  LR : {:08x}  PC : {:08x}  PSR: {:08x}".format(*frame[4:]))
     lines.append("==============================================================")
-    lines += [words[word] for bit, words in _CAUSES.items() if cfsr >> bit & 1]
+    lines += [words[word] for bit, words in CAUSES.items() if cfsr >> bit & 1]
     if cfsr >> 7 & 1:
         name = "发生存储器管理错误的地址：" if chinese else "The memory management fault occurred address is "
         lines.append(f"{name}{state.fault_status['mmfar']:08x}")

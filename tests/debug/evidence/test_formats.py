@@ -210,6 +210,24 @@ def test_registers_of_a_frame_that_was_never_written_are_left_out(crashes: Get) 
         assert any("could not push" in note for note in evidence.notes)
 
 
+@pytest.mark.parametrize("change", ["lost", "moved"])
+def test_a_stack_whose_first_line_is_not_the_first_tells_no_stack_pointer(change: str, crashes: Get) -> None:
+    found = crashes("m3", LEVEL)
+    image, read = Image(found.elf), _code(found)
+    for crashed in sound(found):
+        lines = logs.cmbacktrace(crashed.state, read).splitlines()
+        first = next(n for n, line in enumerate(lines) if "addr: " in line)
+        if change == "moved":
+            lines.insert(first + 5, lines[first])
+        del lines[first]
+        evidence = read_evidence("\n".join([*lines, ""]).encode(), "log")
+        assert "sp" not in evidence.state.registers
+        assert any("does not say for certain" in note for note in evidence.notes)
+        crash = explain(evidence.state, image, listed=evidence.listed)
+        certain = [frame.function for frame in crash.frames if frame.via != "scan" and frame.pc is not None]
+        assert certain == truth(crashed)[: len(certain)]
+
+
 def test_a_build_id_in_the_log_is_found() -> None:
     text = "boot: GNU Build ID: " + "ab" * 20 + "\nHardFault\nR0 = 0x00000001\nPC = 0x08000200\n"
     assert read_evidence(text.encode(), "log").build_id == b"\xab" * 20

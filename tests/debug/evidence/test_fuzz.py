@@ -22,7 +22,7 @@ from harness.debug.evidence import Evidence, read_evidence
 from harness.debug.identity import identify
 from harness.debug.image import Image
 from harness.debug.memory import Memory
-from harness.debug.thumb import call_before
+from harness.debug.thumb import call_before, fetch, jump_target
 from harness.errors import BadInput
 from harness.rpc.fault_record import FaultRecord
 from tests.debug import lab
@@ -100,10 +100,15 @@ def consistent(crash: Crash, subject: Subject) -> None:
         assert ("guessed" in frame.label) is guessed
         if frame.via in ("lr", "cfi") and number and not frame.inlined:
             # a tail call's own place is a jump; every other caller stands after its call
-            jumped = frame.pc is not None and subject.image.is_code(frame.pc)
-            assert jumped or call_before(subject.read, frame.pc or 0) is not None
+            assert frame.pc is not None
+            assert call_before(subject.read, frame.pc) is not None or _jumps(subject, frame.pc)
     if guessed:
         assert any("guessed" in note for note in crash.notes)
+
+
+def _jumps(subject: Subject, address: int) -> bool:
+    instruction = fetch(subject.read, address)
+    return instruction is not None and jump_target(*instruction, address) is not None
 
 
 def certain(crash: Crash) -> list[str]:
