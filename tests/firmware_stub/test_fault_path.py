@@ -82,7 +82,8 @@ void double_1(const int8_t *restrict input, int8_t *restrict output)
     case 7:
 #ifdef __ARM_FP
         __asm volatile("vmov.f32 s0, #1.0\\nvmov.f32 s5, #2.0\\nvmov.f32 s20, #3.0\\n"
-                       ".global site_float\\nsite_float: udf #2" ::: "s0", "s5", "s20");
+                       "vmrs r0, fpscr\\norr r0, #0x400000\\nvmsr fpscr, r0\\n"
+                       ".global site_float\\nsite_float: udf #2" ::: "r0", "s0", "s5", "s20");
 #endif
         break;
     case 8:
@@ -232,6 +233,7 @@ def test_floating_point_registers(device: Device) -> None:
     assert state.registers["exc_return"] & 0x10 == 0  # an extended frame
     values = {name: struct.unpack("<f", struct.pack("<I", state.registers[name]))[0] for name in ("s0", "s5", "s20")}
     assert values == {"s0": 1.0, "s5": 2.0, "s20": 3.0}
+    assert state.registers["fpscr"] & 0xC00000 == 0x400000  # rounding up, and not the default that a handler begins with
     frame = state.memory[0]
     assert len(frame.data) == 26 * 4
     assert device.client.memory_read(frame.address, 26 * 4)[: 25 * 4] == frame.data[: 25 * 4]  # in memory, too
