@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "crc32.h"
-#include "fault_record.h"
+#include "layerproof_fault.h"
 #include "model.h"
 #include "model_layers.h"
 #include "platform.h"
@@ -17,7 +17,7 @@ uint8_t harness_arena[AT_LEAST(MODEL_ARENA_ALIGN, MODEL_ARENA_BYTES)] __attribut
 const uint32_t harness_arena_bytes = MODEL_ARENA_BYTES;
 const uint32_t harness_layer_count = MODEL_LAYER_COUNT;
 
-volatile uint32_t harness_current_layer = FAULT_RECORD_NO_LAYER;
+volatile uint32_t harness_current_layer = LAYERPROOF_RECORD_NO_LAYER;
 
 static struct rpc_layer_done results[AT_LEAST(1, MODEL_LAYER_COUNT)];
 
@@ -43,7 +43,7 @@ void model_run_layer(uint32_t index)
     layer->run(harness_arena);
     uint32_t cycles = platform_cycles() - start;
     uint32_t stack = platform_stack_used();
-    harness_current_layer = FAULT_RECORD_NO_LAYER;
+    harness_current_layer = LAYERPROOF_RECORD_NO_LAYER;
 
     uint32_t crc = 0;
     for (uint32_t i = 0; i < layer->output_count; i++) {

@@ -12,7 +12,7 @@ extern uint8_t harness_arena[];
 extern const uint32_t harness_arena_bytes;
 extern const uint32_t harness_layer_count;
 
-/* The layer that is running, FAULT_RECORD_NO_LAYER outside. Read by the fault path and by debuggers. */
+/* The layer that is running, LAYERPROOF_RECORD_NO_LAYER outside. Read by the fault path and by debuggers. */
 extern volatile uint32_t harness_current_layer;
 
 /* Fills the arena with a pattern: a layer that reads what nothing wrote computes the same nonsense each time. */

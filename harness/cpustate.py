@@ -44,3 +44,4 @@ class CpuState:
     layer: int | None = None
     reason: str = ""  # "hardfault", "memmanage", "busfault", "usagefault", "securefault", "nmi", "assert", "halted"
     partial: bool = False  # the record is incomplete: the fault path itself failed
+    message: str = ""  # what the firmware itself had to say: "file.c:12" of an assertion that failed

@@ -150,7 +150,7 @@ def _sources(source: CSource, board: Board) -> dict[str, str]:
     stub = firmware_stub_dir()
     for folder in _stub_folders(board):
         for file in sorted((stub / folder).iterdir()):
-            if file.suffix in (".c", ".h", ".S") and (folder != "uart" or file.stem in ("uart", board.uart.kind)):
+            if _takes_part(folder, file, board):
                 files[str(PurePosixPath(STUB, folder, file.name))] = file.read_text(encoding="utf-8")
     at_zero = any(region.address == 0 for region in board.memory)
     null_guard = CODE_AT_ZERO_GUARD if at_zero else NULL_GUARD
@@ -158,6 +158,14 @@ def _sources(source: CSource, board: Board) -> dict[str, str]:
         "board.h.j2", board=board, null_guard_bytes=null_guard, guard=_stack_guard(board)
     )
     return files
+
+
+def _takes_part(folder: str, file: Path, board: Board) -> bool:
+    if folder == "uart" and file.stem not in ("uart", board.uart.kind):
+        return False
+    if folder == "fault" and board.cpu.architecture == "host":
+        return file.suffix == ".h"  # what faults there the sanitizers catch
+    return file.suffix in (".c", ".h")
 
 
 @dataclass(frozen=True)
@@ -182,11 +190,10 @@ def _stack_guard(board: Board) -> _Guard:
 
 
 def _stub_folders(board: Board) -> tuple[str, ...]:
-    common = (".", "rpc", "generated", "uart")
+    common = (".", "rpc", "generated", "uart", "fault")
     if board.cpu.architecture == "host":
         return (*common, "host")
-    mainline = () if board.cpu.architecture == "armv6m" else ("mainline",)
-    return (*common, "cortexm", *mainline, board.cpu.architecture)
+    return (*common, "cortexm", "armv6m" if board.cpu.architecture == "armv6m" else "mainline")
 
 
 def _render(template: str, **values: object) -> str:
@@ -207,7 +214,7 @@ def _units(files: Mapping[str, str], source: CSource, board: Board, gcc: Gcc, le
         part for path in sorted(files) if path.startswith(STUB) and path.endswith(".h") for part in (path, files[path])
     ]
     for path in sorted(files):
-        if not path.endswith((".c", ".S")):
+        if not path.endswith(".c"):
             continue
         flags: tuple[str, ...] = (*machine, *_COMMON)
         headers = stub_headers
@@ -249,9 +256,7 @@ def _make(
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(text, encoding="utf-8")
     _compile(folder, units, gcc, store, progress)
-    graphs = {
-        unit.path: store.object(unit.key, ".ci").read_text(encoding="utf-8") for unit in units if unit.path[-1] == "c"
-    }
+    graphs = {unit.path: store.object(unit.key, ".ci").read_text(encoding="utf-8") for unit in units}
     stack = _stack(graphs, source, board)
     _link(folder, units, source, board, gcc, store, stack.reserved)
     host = board.cpu.architecture == "host"
@@ -271,17 +276,15 @@ def _make(
 def _compile(folder: Path, units: Sequence[_Unit], gcc: Gcc, store: Store, progress: Progress | None) -> None:
     def one(unit: _Unit) -> None:
         place, graph_place = store.object(unit.key, ".o"), store.object(unit.key, ".ci")
-        is_c = unit.path.endswith(".c")
-        if elf_file.begins(place) and (not is_c or (graph_place.is_file() and graph_place.stat().st_size > 0)):
+        if elf_file.begins(place) and graph_place.is_file() and graph_place.stat().st_size > 0:
             store.used(place)
             return
         made = folder / "objects" / unit.name
         graph = made.with_suffix(".ci")
         made.parent.mkdir(parents=True, exist_ok=True)
         arguments = [*unit.flags, f"-fdebug-prefix-map={folder}=.", "-c", unit.path, "-o", str(made)]
-        gcc.run(arguments, folder, unit.path, [made, graph] if is_c else [made])
-        if is_c:
-            store.publish_file(graph, graph_place)
+        gcc.run(arguments, folder, unit.path, [made, graph])
+        store.publish_file(graph, graph_place)
         store.publish_file(made, place)
 
     executor = ThreadPoolExecutor(os.cpu_count())

@@ -159,17 +159,17 @@ def describe(cls: type[Struct]) -> str:
     return f"{cls.__name__}({layout.size}): {fields}" + (f", {layout.tail}[]" if layout.tail else "")
 
 
-def render_struct(cls: type[Struct], name: str) -> str:
+def render_struct(cls: type[Struct], name: str, static_assert: str = "_Static_assert") -> str:
     """`struct name { … };` and assertions that the compiler lays it out as Python does. Empty without fixed fields."""
     layout = cls.layout()
     if not layout.fields:
         return ""
     lines = [f"struct {name} {{", *(f"    {field.declare()}" for field in layout.fields), "};"]
     lines.extend(
-        f'_Static_assert(offsetof(struct {name}, {field.name}) == {field.offset}, "{name}.{field.name}");'
+        f'{static_assert}(offsetof(struct {name}, {field.name}) == {field.offset}, "{name}.{field.name}");'
         for field in layout.fields
     )
-    lines.append(f'_Static_assert(sizeof(struct {name}) == {layout.size}, "{name}");')
+    lines.append(f'{static_assert}(sizeof(struct {name}) == {layout.size}, "{name}");')
     return "\n".join(lines) + "\n"
 
 

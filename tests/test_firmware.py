@@ -89,13 +89,19 @@ def test_stacks_arena_and_record_lie_where_the_fault_path_relies_on(firmware: Fi
     assert names["harness_stack_top"] - names["harness_stack_bottom"] >= firmware.board.stub.stack_bytes
     assert names["harness_stack_guard"] == ram.address - (1 << 20)
     assert names["harness_arena"] % 16 == 0
-    assert names["harness_fault_record"] >= names["harness_fault_stack_top"] == names["harness_fault_frame"] + 32
+    fault_stack_end = names["layerproof_fault_stack"] + firmware.board.stub.fault_stack_bytes
+    assert (
+        names["harness_stack_top"]
+        <= names["layerproof_fault_stack"]
+        < fault_stack_end
+        <= names["layerproof_fault_kept"]
+    )
     assert "harness_current_layer" in names
 
 
 def test_what_survives_a_reset_is_in_no_loaded_segment(firmware: Firmware) -> None:
     """An emulator that loads the program again on a reset must not clear it."""
-    record = symbols(firmware.elf)["harness_fault_record"]
+    record = symbols(firmware.elf)["layerproof_fault_kept"]
     for line in tool("readelf", "-lW", firmware.elf).splitlines():
         if line.split()[:1] == ["LOAD"]:
             _, _, address, _, _, size, *_ = line.split()

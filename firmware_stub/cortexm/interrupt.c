@@ -21,11 +21,13 @@ void interrupt_wait(uint32_t number)
 {
     /* An interrupt that PRIMASK holds back still ends the sleep. Outside it stays disabled: a model must not be cut
      * short. */
-    __asm volatile("cpsid i" ::: "memory");
+    uint32_t masked;
+    __asm volatile("mrs %0, primask\n\tcpsid i" : "=r"(masked)::"memory");
     set_enabled(number, 1);
     set_enabled(number + 1u, 1);
     __asm volatile("dsb\n\twfi" ::: "memory");
     set_enabled(number, 0);
     set_enabled(number + 1u, 0);
-    __asm volatile("dsb\n\tisb\n\tcpsie i" ::: "memory");
+    /* After a crash interrupts stay off. */
+    __asm volatile("dsb\n\tisb\n\tmsr primask, %0" ::"r"(masked) : "memory");
 }

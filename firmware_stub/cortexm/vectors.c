@@ -1,6 +1,5 @@
 #include "core.h"
-
-void fault_entry(void);
+#include "layerproof_fault.h"
 
 /* Every exception but reset is a crash here: the stub uses no interrupt. Entry 7 is SecureFault on Armv8-M. */
 struct vectors {
@@ -10,6 +9,8 @@ struct vectors {
 
 __attribute__((section(".vectors"), used)) const struct vectors harness_vectors = {
     harness_stack_top,
-    {core_reset_handler, fault_entry, fault_entry, fault_entry, fault_entry, fault_entry, fault_entry, fault_entry,
-     fault_entry, fault_entry, fault_entry, fault_entry, fault_entry, fault_entry, fault_entry},
+    {core_reset_handler, layerproof_fault_entry, layerproof_fault_entry, layerproof_fault_entry, layerproof_fault_entry,
+     layerproof_fault_entry, layerproof_fault_entry, layerproof_fault_entry, layerproof_fault_entry,
+     layerproof_fault_entry, layerproof_fault_entry, layerproof_fault_entry, layerproof_fault_entry,
+     layerproof_fault_entry, layerproof_fault_entry},
 };

@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #define RPC_PROTOCOL_VERSION 1u
-#define RPC_SCHEMA_HASH 0xB1AEAB05u
+#define RPC_SCHEMA_HASH 0xF9E680BCu
 #define RPC_REPLY 0x80u /* set in the type of an answer */
 
 enum rpc_status {

@@ -1,14 +1,14 @@
 """Writes the C side of the messages: `python -m harness.rpc.generate`. The result is committed.
 
-firmware_stub/generated/rpc_messages.h    structs, codes, statuses, one prototype a handler
-firmware_stub/generated/rpc_dispatch.c    checks the length of a request and calls its handler
-firmware_stub/generated/fault_record.h    the fault record
+firmware_stub/generated/rpc_messages.h       structs, codes, statuses, one prototype a handler
+firmware_stub/generated/rpc_dispatch.c       checks the length of a request and calls its handler
+firmware_stub/fault/layerproof_fault.h       the fault record, between two marks in a header written by hand
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from harness.layout import render_struct, summary
 from harness.resources import firmware_stub_dir
@@ -16,19 +16,28 @@ from harness.rpc import fault_record as record
 from harness.rpc import messages as m
 
 _HEAD = "/* Written by `python -m harness.rpc.generate` from harness/rpc. */\n/* clang-format off */\n\n"
+_MARKS = (
+    "/* Generated from here by `python -m harness.rpc.generate`. */\n/* clang-format off */\n",
+    "/* clang-format on */\n/* Generated up to here. */\n",
+)
+_FAULT_HEADER = "fault/layerproof_fault.h"
 
 
 def generated() -> Mapping[str, str]:
-    """File name in firmware_stub/generated → text."""
-    return {name: _HEAD + make() for name, make in _FILES.items()}
+    """Path in firmware_stub → whole text."""
+    header = (firmware_stub_dir() / _FAULT_HEADER).read_text(encoding="utf-8")
+    before, after = header.split(_MARKS[0])[0], header.split(_MARKS[1])[1]
+    return {
+        "generated/rpc_messages.h": _HEAD + _messages_h(),
+        "generated/rpc_dispatch.c": _HEAD + _dispatch_c(),
+        _FAULT_HEADER: before + _MARKS[0] + _fault_record() + _MARKS[1] + after,
+    }
 
 
 def main() -> int:
     """Write all files."""
-    folder = firmware_stub_dir() / "generated"
-    folder.mkdir(exist_ok=True)
-    for name, text in generated().items():
-        (folder / name).write_text(text, encoding="utf-8")
+    for path, text in generated().items():
+        (firmware_stub_dir() / path).write_text(text, encoding="utf-8")
     return 0
 
 
@@ -153,23 +162,15 @@ def _prototype(command: type[m.Command]) -> str:
     return f"enum rpc_status rpc_{command.c_name()}({', '.join(parameters) or 'void'})"
 
 
-def _fault_record_h() -> str:
-    flags = "".join(f"#define FAULT_RECORD_{flag.name} {flag.value}u\n" for flag in record.RecordFlag)
-    return f"""#ifndef FAULT_RECORD_H
-#define FAULT_RECORD_H
-
-#include <stddef.h>
-#include <stdint.h>
-
-#define FAULT_RECORD_MAGIC 0x{record.MAGIC:08X}u
-#define FAULT_RECORD_NO_LAYER 0x{record.NO_LAYER:08X}u
-#define FAULT_BASIC_FRAME {record.BASIC_FRAME}u /* words */
-#define FAULT_EXTENDED_FRAME {record.EXTENDED_FRAME}u /* words */
+def _fault_record() -> str:
+    flags = "".join(f"#define LAYERPROOF_RECORD_{flag.name} {flag.value}u\n" for flag in record.RecordFlag)
+    struct = render_struct(record.FaultRecord, "layerproof_record", "LAYERPROOF_STATIC_ASSERT")
+    return f"""#define LAYERPROOF_RECORD_MAGIC 0x{record.MAGIC:08X}u
+#define LAYERPROOF_RECORD_VERSION {record.VERSION}u
+#define LAYERPROOF_RECORD_NO_LAYER 0x{record.NO_LAYER:08X}u
 {flags}
 /* {summary(record.FaultRecord)} */
-{render_struct(record.FaultRecord, "fault_record")}
-#endif
-"""
+{struct}"""
 
 
 def _struct(message: type[m.Message]) -> str:
@@ -179,12 +180,6 @@ def _struct(message: type[m.Message]) -> str:
 def _code(message: type[m.Message]) -> str:
     return f"RPC_{message.c_name().upper()}"
 
-
-_FILES: Mapping[str, Callable[[], str]] = {
-    "rpc_messages.h": _messages_h,
-    "rpc_dispatch.c": _dispatch_c,
-    "fault_record.h": _fault_record_h,
-}
 
 if __name__ == "__main__":
     sys.exit(main())

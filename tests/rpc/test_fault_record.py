@@ -10,20 +10,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.cpustate import MemorySpan
 from harness.layout import LayoutError
-from harness.rpc.fault_record import MAGIC, NO_LAYER, FaultRecord, RecordFlag
+from harness.rpc.fault_record import MAGIC, NO_LAYER, VERSION, FaultRecord, RecordFlag
 
 BASIC, EXTENDED = 0xFFFFFFF9, 0xFFFFFFE9
-STATUS = RecordFlag.STATUS | RecordFlag.FRAME | RecordFlag.STACK
+SECURE = 1 << 6  # of EXC_RETURN
+TS = 1 << 26  # of FPCCR
+STATUS = RecordFlag.STATUS | RecordFlag.FRAME
+SPANS = (MemorySpan(0x20000120, b"stack..."), MemorySpan(0x20001000, b"more"))
 STACKED = (0, 1, 2, 3, 12, 0x1001, 0x2000, 0x21000000)  # r0-r3, r12, lr, pc, xpsr
 
 RECORD = FaultRecord(
-    magic=MAGIC, total=0, crc32=0, flags=STATUS, build_id=bytes(range(20)), layer=3, exception=5, exc_return=BASIC,
-    msp=0x20000100, psp=0x20001000, control=0, primask=0, basepri=0, faultmask=0, msplim=0, psplim=0,
-    r4_r11=tuple(range(4, 12)), frame_address=0x20000100, frame=STACKED + tuple(range(100, 118)),
-    s16_s31=tuple(range(16, 32)), cfsr=0x8200, hfsr=0, mmfar=0, bfar=0x60000000, afsr=0, shcsr=0x70002, sfsr=0, sfar=0,
-    stack_address=0x20000120, stack=b"stack...",
-)  # fmt: skip
+    magic=MAGIC, total=0, crc32=0, version=VERSION, flags=STATUS, build_id=bytes(range(20)), layer=3, exception=5,
+    exc_return=BASIC, msp=0x20000100, psp=0x20001000, control=0, primask=0, basepri=0, faultmask=0, msplim=0, psplim=0,
+    r4_r11=tuple(range(4, 12)), frame_address=0x20000100, frame=STACKED, s0_s31=tuple(range(100, 132)), fpscr=116,
+    vpr=117, fpccr=0, cfsr=0x8200, hfsr=0, mmfar=0, bfar=0x60000000, afsr=0, shcsr=0x70002, sfsr=0, sfar=0, line=0,
+    file=bytes(40), memory=b"",
+).sealed(SPANS)  # fmt: skip
 
 
 def sealed(record: FaultRecord) -> bytes:
@@ -43,28 +47,34 @@ def test_a_bus_fault() -> None:
     assert state.reason == "busfault"
     assert state.layer == 3
     assert not state.partial
-    frame, stack = state.memory
+    frame, *stack = state.memory
     assert (frame.address, frame.data) == (0x20000100, struct.pack("<8I", *STACKED))
-    assert (stack.address, stack.data) == (0x20000120, b"stack...")
+    assert tuple(stack) == SPANS
 
 
+@pytest.mark.parametrize("padding", [0, 1])
 @pytest.mark.parametrize(
-    ("padding", "exc_return", "words"), [(0, BASIC, 8), (1, BASIC, 9), (0, EXTENDED, 26), (1, EXTENDED, 27)]
+    ("exc_return", "fpccr", "words"),
+    [(BASIC, 0, 8), (EXTENDED, 0, 26), (BASIC, TS, 8), (EXTENDED, TS, 42), (EXTENDED & ~SECURE, TS, 26)],
 )
-def test_the_stack_pointer_before_the_frame(padding: int, exc_return: int, words: int) -> None:
+def test_the_stack_pointer_before_the_frame(padding: int, exc_return: int, fpccr: int, words: int) -> None:
     xpsr = 0x21000000 | padding << 9
-    record = replace(RECORD, exc_return=exc_return, frame=(*STACKED[:7], xpsr, *RECORD.frame[8:]))
+    record = replace(RECORD, exc_return=exc_return, fpccr=fpccr, frame=(*STACKED[:7], xpsr))
+    words += padding
     assert record.cpu_state().registers["sp"] == 0x20000100 + 4 * words
 
 
 def test_floating_point_registers_are_told_only_where_they_are_known() -> None:
     assert not any(name.startswith("s1") for name in RECORD.cpu_state().registers)
     saved = replace(RECORD, exc_return=EXTENDED, flags=STATUS | RecordFlag.FLOAT)
-    assert saved.cpu_state().registers["s16"] == 16
+    assert saved.cpu_state().registers["s16"] == 116
+    assert len(saved.cpu_state().memory[0].data) == 32
     assert "s0" not in saved.cpu_state().registers
     flushed = replace(saved, flags=saved.flags | RecordFlag.FLUSHED).cpu_state().registers
-    assert [flushed[f"s{n}"] for n in range(32)] == [*range(100, 116), *range(16, 32)]
+    assert [flushed[f"s{n}"] for n in range(32)] == [*range(100, 132)]
     assert flushed["fpscr"] == 116
+    frame = replace(saved, flags=saved.flags | RecordFlag.FLUSHED).cpu_state().memory[0].data
+    assert struct.unpack("<26I", frame) == (*STACKED, *range(100, 116), 116, 117)
 
 
 @pytest.mark.parametrize("cfsr", [1 << 4, 1 << 12], ids=["MSTKERR", "STKERR"])
@@ -84,12 +94,42 @@ def test_a_stack_limit_that_an_instruction_met_leaves_the_frame_whole() -> None:
 
 
 def test_no_layer_no_status_partial() -> None:
-    state = replace(RECORD, layer=NO_LAYER, flags=RecordFlag.PARTIAL, exception=3).cpu_state()
+    state = replace(RECORD, layer=NO_LAYER, flags=RecordFlag.PARTIAL, exception=3, memory=b"").cpu_state()
     assert state.layer is None
     assert state.partial
     assert state.fault_status == {}
     assert state.memory == ()
     assert state.reason == "hardfault"
+
+
+def test_an_assertion() -> None:
+    flags = STATUS | RecordFlag.ASSERT
+    state = replace(RECORD, flags=flags, cfsr=1 << 16, line=41, file=b"kernel.c".ljust(40, b"\0")).cpu_state()
+    assert (state.reason, state.message) == ("assert", "kernel.c:41")
+    assert state.fault_status == {}  # the undefined instruction is of its own making
+    assert state.registers["pc"] == 0x2000
+    assert RECORD.cpu_state().message == ""
+
+
+def test_a_frame_on_a_stack_of_the_other_security_state() -> None:
+    state = replace(RECORD, frame_address=0, flags=RecordFlag.STATUS).cpu_state()
+    assert not {"pc", "sp"} & set(state.registers)
+
+
+def test_another_version_is_refused_by_that_name() -> None:
+    with pytest.raises(LayoutError, match="fault record of version 7; this harness reads version 1"):
+        FaultRecord.parse(sealed(replace(RECORD, version=7)))
+
+
+@pytest.mark.parametrize("memory", [b"\0" * 7, struct.pack("<II", 0, 9) + bytes(8), RECORD.memory + b"x"])
+def test_memory_that_does_not_end_with_the_record_is_refused(memory: bytes) -> None:
+    with pytest.raises(LayoutError, match="spans of memory"):
+        FaultRecord.parse(sealed(replace(RECORD, memory=memory)))
+
+
+@given(st.lists(st.builds(MemorySpan, st.integers(0, 2**32 - 1), st.binary(max_size=20)), max_size=4))
+def test_memory_comes_back_as_it_was_kept(spans: list[MemorySpan]) -> None:
+    assert tuple(FaultRecord.parse(RECORD.sealed(tuple(spans)).pack()).spans()) == tuple(spans)
 
 
 @given(st.data())

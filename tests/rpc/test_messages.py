@@ -10,8 +10,9 @@ from harness.rpc.generate import generated
 
 
 def test_the_committed_c_is_what_the_messages_say() -> None:
-    folder = firmware_stub_dir() / "generated"
-    assert {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()} == dict(generated())
+    folder = firmware_stub_dir()
+    assert {name: (folder / name).read_text(encoding="utf-8") for name in generated()} == dict(generated())
+    assert {f"generated/{path.name}" for path in (folder / "generated").iterdir()} < set(generated())
 
 
 def test_codes_are_unique_and_in_their_ranges() -> None:
@@ -36,7 +37,7 @@ def test_one_file_a_command(command: type[m.Command]) -> None:
 def test_the_schema_hash_sees_every_change() -> None:
     lines = m.schema_text().splitlines()
     assert len(lines) == 1 + len(m.Status) + len(m.COMMANDS) + len(m.EVENTS) + 1
-    assert f"0x{m.SCHEMA_HASH:08X}u" in generated()["rpc_messages.h"]
+    assert f"0x{m.SCHEMA_HASH:08X}u" in generated()["generated/rpc_messages.h"]
 
 
 @pytest.mark.parametrize("status", m.Status)

@@ -6,12 +6,14 @@ import base64
 import binascii
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from harness.debug.evidence.base import Evidence
 from harness.debug.evidence.text import Text
 from harness.errors import BadInput
 from harness.layout import LayoutError
 from harness.rpc.fault_record import MAGIC, FaultRecord
+from harness.rpc.fault_text import records_in_text
 from harness.rpc.framing import FrameDecoder
 from harness.rpc.messages import Fault
 
@@ -33,16 +35,26 @@ def from_record(data: bytes, where: str) -> Evidence:
         record = FaultRecord.parse(data)
     except LayoutError as error:
         raise BadInput(str(error), where=where) from error
+    return _evidence(record)
+
+
+def _evidence(record: FaultRecord) -> Evidence:
     return Evidence(record.cpu_state(), NAME, record.build_id if any(record.build_id) else None)
 
 
 def records_in(data: bytes, text: Text, where: str) -> list[Evidence]:
-    """Every record in `data`, which `text` is as text, each once.
+    """Every record in `data`, which `text` is as text, each once. One printed by the fault module may lack memory.
 
     BadInput: there are only such that are cut short or damaged.
     """
     found: dict[bytes, Evidence] = {}
     damage: BadInput | None = None
+    for printed in records_in_text("\n".join(text.lines)):
+        if printed.record is None:
+            damage = damage or BadInput("; ".join(printed.notes), where=f"{where}, line {printed.line}")
+        else:
+            evidence = replace(_evidence(printed.record), line=printed.line, cut=bool(printed.notes))
+            found.setdefault(printed.record.pack(), replace(evidence, notes=printed.notes))
     for source in (data, *_of_the_serial_line(data), *_dumped_as_text(text)):
         for start in _starts(source):
             total = int.from_bytes(source[start + 4 : start + 8], "little")

@@ -7,11 +7,21 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 
+from harness.cpustate import MemorySpan
 from harness.debug.image import Image
 from harness.debug.memory import Memory
 from harness.debug.thumb import call_before, fetch
 from harness.debug.unwind import Chain, Unwinder
-from harness.rpc.fault_record import EXTENDED_FRAME, MAGIC, NO_LAYER, FaultRecord, RecordFlag
+from harness.rpc.fault_record import (
+    BASIC_FRAME,
+    EXTENDED_FRAME,
+    MAGIC,
+    NO_LAYER,
+    SEALED_FROM,
+    VERSION,
+    FaultRecord,
+    RecordFlag,
+)
 from tests.debug import lab
 from tests.debug.conftest import Crashes
 from tests.debug.evidence.logs import FRAME, SAVED
@@ -29,9 +39,9 @@ def truth(crashed: lab.Crashed) -> list[str]:
 
 
 def sealed(record: FaultRecord) -> bytes:
-    """The record's bytes with the length and the CRC they must have."""
+    """The record's bytes with the length and the CRC they must have, whatever its memory is."""
     data = replace(record, magic=MAGIC, total=len(record.pack())).pack()
-    return data[:8] + struct.pack("<I", zlib.crc32(data[12:])) + data[12:]
+    return data[:8] + struct.pack("<I", zlib.crc32(data[SEALED_FROM:])) + data[SEALED_FROM:]
 
 
 def record_of(crashed: lab.Crashed, build_id: bytes = bytes(20)) -> FaultRecord:
@@ -43,16 +53,17 @@ def record_of(crashed: lab.Crashed, build_id: bytes = bytes(20)) -> FaultRecord:
     span = next(s for s in state.memory if s.address <= address < s.address + len(s.data))
     end = address + size - span.address
     words = struct.unpack(f"<{size // 4}I", span.data[end - size : end])
-    flags = RecordFlag.FRAME | RecordFlag.STACK | (RecordFlag.STATUS if any(status.values()) else 0)
+    flags = RecordFlag.FRAME | (RecordFlag.STATUS if any(status.values()) else 0)
+    floats, fpscr = words[BASIC_FRAME : BASIC_FRAME + 16], words[-2] if len(words) > BASIC_FRAME else 0
     return FaultRecord(
-        magic=MAGIC, total=0, crc32=0, flags=int(flags), build_id=build_id, layer=NO_LAYER,
+        magic=MAGIC, total=0, crc32=0, version=VERSION, flags=int(flags), build_id=build_id, layer=NO_LAYER,
         exception=_NUMBERS[state.reason], exc_return=registers["exc_return"], msp=registers["msp"],
         psp=registers["psp"], control=registers["control"], primask=0, basepri=0, faultmask=0, msplim=0, psplim=0,
-        r4_r11=tuple(registers[name] for name in SAVED), frame_address=address,
-        frame=(*words, *([0] * (EXTENDED_FRAME - len(words)))), s16_s31=(0,) * 16,
+        r4_r11=tuple(registers[name] for name in SAVED), frame_address=address, frame=words[:BASIC_FRAME],
+        s0_s31=(*floats, *([0] * (32 - len(floats)))), fpscr=fpscr, vpr=0, fpccr=0,
         **{name: status.get(name, 0) for name in ("cfsr", "hfsr", "mmfar", "bfar", "afsr", "shcsr", "sfsr", "sfar")},
-        stack_address=address + size, stack=span.data[end:],
-    )  # fmt: skip
+        line=0, file=bytes(40), memory=b"",
+    ).sealed((MemorySpan(address + size, span.data[end:]),))  # fmt: skip
 
 
 class _Recording(Memory):

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from harness.cpustate import MemorySpan
 from harness.debug.crash import Crash, explain
 from harness.debug.evidence import Evidence, read_evidence
 from harness.debug.identity import identify
@@ -118,6 +119,7 @@ def certain(crash: Crash) -> list[str]:
 # ---- records
 
 RECORDS = 8_000
+_FIXED = ("magic", "total", "crc32", "version")  # what a record must have to be read at all
 
 
 @pytest.mark.parametrize("core", CORES)
@@ -156,14 +158,15 @@ def test_left_overs_on_the_stack_give_no_certain_frame(core: str, subjects: dict
     planted = {crashed.scenario.name: stale(subject.image, truth(crashed)) for crashed, _, _ in subject.whole}
     for _ in range(RECORDS // 4 // 2):
         crashed, record, asked = rng.choice(subject.whole)
+        (stack,) = record.spans()
         words = [
             word
-            if record.stack_address + 4 * n in asked or rng.random() < 0.2
+            if stack.address + 4 * n in asked or rng.random() < 0.2
             else rng.choice(planted[crashed.scenario.name])
-            for n, (word,) in enumerate(struct.iter_unpack("<I", record.stack))
+            for n, (word,) in enumerate(struct.iter_unpack("<I", stack.data))
         ]
-        changed = replace(record, stack=struct.pack(f"<{len(words)}I", *words))
-        found = explained(sealed(changed), subject)
+        changed = record.sealed((replace(stack, data=struct.pack(f"<{len(words)}I", *words)),))
+        found = explained(changed.pack(), subject)
         assert found is not None
         assert certain(found[1]) == truth(crashed), found[1].lines()
         assert all(frame.via != "scan" for frame in found[1].frames)
@@ -176,7 +179,7 @@ def test_a_record_of_a_wild_crash_is_explained(core: str, subjects: dict[str, Su
     subject = subjects[core]
     for _ in range(RECORDS // 4 // 4):
         record = record_of(rng.choice(subject.crashes))
-        found = explained(sealed(_wild(record, subject, rng)), subject)
+        found = explained(_wild(record, subject, rng).pack(), subject)
         assert found is not None
 
 
@@ -184,19 +187,26 @@ def _wild(record: FaultRecord, subject: Subject, rng: random.Random) -> FaultRec
     word = lambda: rng.choice((rng.getrandbits(32), rng.choice(subject.interesting), rng.choice(record.frame)))  # noqa: E731
     changes: dict[str, Any] = {}
     for _ in range(rng.randint(1, 8)):
-        name = rng.choice([field.name for field in fields(record)][3:])
+        name = rng.choice([field.name for field in fields(record) if field.name not in _FIXED])
         value = getattr(record, name)
         if isinstance(value, int):
             changes[name] = word()
         elif isinstance(value, tuple):
             changes[name] = tuple(word() if rng.random() < 0.3 else old for old in value)
-        elif name == "stack":
-            data = bytearray(value)
-            for _ in range(rng.randint(1, 40)):
-                at = rng.randrange(max(1, len(data) // 4)) * 4
-                data[at : at + 4] = word().to_bytes(4, "little")
-            changes[name] = bytes(data[: rng.choice((len(data), rng.randrange(len(data) + 1)))])
-    return replace(record, **changes)
+        elif name == "memory":
+            spans = tuple(_wild_span(span, word, rng) for span in record.spans())
+            record = record.sealed(spans * rng.randint(0, 2))
+    changed = replace(record, **changes)
+    return changed.sealed(tuple(changed.spans()))
+
+
+def _wild_span(span: MemorySpan, word: Callable[[], int], rng: random.Random) -> MemorySpan:
+    data = bytearray(span.data)
+    for _ in range(rng.randint(1, 40)):
+        at = rng.randrange(max(1, len(data) // 4)) * 4
+        data[at : at + 4] = word().to_bytes(4, "little")
+    end = rng.choice((len(data), rng.randrange(len(data) // 4 + 1) * 4))
+    return MemorySpan(rng.choice((span.address, word())), bytes(data[:end]))
 
 
 # ---- logs
