@@ -48,13 +48,14 @@ def records_in(data: bytes, text: Text, where: str) -> list[Evidence]:
     BadInput: there are only such that are cut short or damaged.
     """
     found: dict[bytes, Evidence] = {}
-    damage: BadInput | None = None
+    damage: BadInput | None = None  # a printed record's before any other's, and a dump's before that of the raw text
     for printed in records_in_text("\n".join(text.lines)):
         if printed.record is None:
             damage = damage or BadInput("; ".join(printed.notes), where=f"{where}, line {printed.line}")
         else:
             evidence = replace(_evidence(printed.record), line=printed.line, cut=bool(printed.notes))
             found.setdefault(printed.record.pack(), replace(evidence, notes=printed.notes))
+    damage_of_printed = damage is not None
     for source in (data, *_of_the_serial_line(data), *_dumped_as_text(text)):
         for start in _starts(source):
             total = int.from_bytes(source[start + 4 : start + 8], "little")
@@ -62,7 +63,7 @@ def records_in(data: bytes, text: Text, where: str) -> list[Evidence]:
             try:
                 found.setdefault(record, from_record(record, where))
             except BadInput as error:
-                damage = damage or error
+                damage = damage if damage_of_printed else error
     if damage is not None and not found:
         raise damage
     return list(found.values())

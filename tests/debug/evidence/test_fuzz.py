@@ -160,9 +160,7 @@ def test_left_overs_on_the_stack_give_no_certain_frame(core: str, subjects: dict
         crashed, record, asked = rng.choice(subject.whole)
         (stack,) = record.spans()
         words = [
-            word
-            if stack.address + 4 * n in asked or rng.random() < 0.2
-            else rng.choice(planted[crashed.scenario.name])
+            word if stack.address + 4 * n in asked or rng.random() < 0.2 else rng.choice(planted[crashed.scenario.name])
             for n, (word,) in enumerate(struct.iter_unpack("<I", stack.data))
         ]
         changed = record.sealed((replace(stack, data=struct.pack(f"<{len(words)}I", *words)),))
