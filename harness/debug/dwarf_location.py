@@ -169,7 +169,7 @@ def _simple(operations: Sequence[Any], context: Context) -> Content:
 
 @dataclass(frozen=True)
 class Number:
-    """An entry of an expression's stack. `signed` is None for the generic type, whose operators choose by themselves."""
+    """An entry of an expression's stack. `signed` is None for the generic type: its operators choose by themselves."""
 
     bits: int  # as an unsigned number
     size: int = 4  # bytes
@@ -199,8 +199,10 @@ def evaluate(operations: Sequence[Any], context: Context) -> Number:
             name, at = operation.op_name.removeprefix("DW_OP_"), at + 1
             if name == "skip" or (name == "bra" and stack.pop().bits):
                 target = operation.offset + 3 + operation.args[0]
-                end = at == len(operations) or target > operations[-1].offset
-                at = len(operations) if end and target not in places else places[target]
+                # what is behind the last operator has no place in the table: there the expression ends
+                last = operations[-1].offset
+                ends = target == operation.offset + 3 if at == len(operations) else target > last
+                at = len(operations) if ends else places[target]
             elif name != "bra":
                 _step(name, operation.args, stack, context)
     except (IndexError, KeyError, ZeroDivisionError) as error:

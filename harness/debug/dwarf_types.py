@@ -188,5 +188,7 @@ def _count(subrange: Any) -> int | None:
         found = subrange.attributes.get(attribute)
         if found is not None:
             # an expression or a reference stands there where the bound is a variable
-            return found.value + more if isinstance(found.value, int) and found.form.startswith("DW_FORM_data") else None
+            return (
+                found.value + more if isinstance(found.value, int) and found.form.startswith("DW_FORM_data") else None
+            )
     return None

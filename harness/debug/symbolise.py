@@ -97,8 +97,11 @@ class Symboliser:
         # in the scope around it
         places = []
         for scope in reversed(function.chain(address)):
-            places.append(replace(self._place(scope.name or None, line, scope.inlined), scope=scope,
-                                  start=_first_line(unit, scope)))
+            places.append(
+                replace(
+                    self._place(scope.name or None, line, scope.inlined), scope=scope, start=_first_line(unit, scope)
+                )
+            )
             line = Line(address, unit.lines.file(scope.call_file), scope.call_line)
         return tuple(places)
 

@@ -147,9 +147,7 @@ class VariableReader:
             return unknown(str(why), address=content.address if content is not None else None)
         except UNREADABLE:
             return unknown("its debug information cannot be read")
-        return Variable(
-            text, type_.name, value, "", argument, content.address, number, type_.bare.kind == "pointer"
-        )
+        return Variable(text, type_.name, value, "", argument, content.address, number, type_.bare.kind == "pointer")
 
     @staticmethod
     def _type(die: Any) -> Type:
@@ -260,7 +258,9 @@ class VariableReader:
             context = self._context(index + 1, site.cu, nested)
             for parameter in site.iter_children():
                 where = parameter.attributes.get("DW_AT_location")
-                value = parameter.attributes.get("DW_AT_call_value") or parameter.attributes.get("DW_AT_GNU_call_site_value")
+                value = parameter.attributes.get("DW_AT_call_value") or parameter.attributes.get(
+                    "DW_AT_GNU_call_site_value"
+                )
                 if where is None or value is None:
                     continue
                 try:

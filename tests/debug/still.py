@@ -26,7 +26,13 @@ _CORE = (*(f"r{n}" for n in range(13)), "sp", "lr", "pc", "xpsr")
 def _features(fpu: bool) -> str:
     registers = "".join(
         f'<reg name="{name}" bitsize="32"{f" type={chr(34)}{kind}{chr(34)}" if kind else ""}/>'
-        for name, kind in [*((n, "") for n in _CORE[:13]), ("sp", "data_ptr"), ("lr", ""), ("pc", "code_ptr"), ("xpsr", "")]
+        for name, kind in [
+            *((n, "") for n in _CORE[:13]),
+            ("sp", "data_ptr"),
+            ("lr", ""),
+            ("pc", "code_ptr"),
+            ("xpsr", ""),
+        ]
     )
     double = "".join(f'<reg name="d{n}" bitsize="64" type="ieee_double"/>' for n in range(16))
     vfp = f'<feature name="org.gnu.gdb.arm.vfp">{double}<reg name="fpscr" bitsize="32" type="int"/></feature>'
