@@ -12,7 +12,8 @@ import capstone
 from harness.debug.image import Image
 from harness.debug.thumb import is_wide
 
-_BRANCHES = re.compile(r"(?:b|bl|cbn?z|le|letp|wls|wlstp)(?:\.\w+)*|b(?:eq|ne|hs|lo|mi|pl|vs|vc|hi|ls|ge|lt|gt|le)(?:\.\w)?")
+_CONDITIONS = "eq|ne|hs|lo|mi|pl|vs|vc|hi|ls|ge|lt|gt|le"
+_BRANCHES = re.compile(rf"(?:bl?(?:{_CONDITIONS})?|cbn?z|le|letp|wls|wlstp)(?:\.\w+)?")
 _TARGET = re.compile(r"#?(0x[0-9a-f]+|\d+)$")
 _MAX_FUNCTION = 1 << 20  # bytes of a function that are decoded to reach a place in it
 
@@ -58,7 +59,7 @@ class Disassembler:
         What a condition makes of an instruction is known only from the IT or VPT before it, so start before those.
         """
         # the library keeps the state of IT blocks: a handle of its own for each run
-        decoder = capstone.Cs(capstone.CS_ARCH_ARM, capstone.CS_MODE_THUMB | capstone.CS_MODE_MCLASS | capstone.CS_MODE_V8)
+        decoder = _decoder()
         at = start & ~1
         while at < end:
             head = self._image.constant(at, 2) if self._image.is_code(at) else None
@@ -70,6 +71,23 @@ class Disassembler:
                 return
             yield self._instruction(decoder, at, code)
             at += len(code)
+
+    def bases(self, address: int) -> tuple[str, ...]:
+        """The registers that the instruction at `address` computes an address in memory from."""
+        code = self._image.constant(address, 2) if self._image.is_code(address) else None
+        if code is not None and is_wide(int.from_bytes(code, "little")):
+            code = self._image.constant(address, 4)
+        if code is None:
+            return ()
+        decoder = _decoder()
+        decoder.detail = True
+        names: list[str] = []
+        for found in decoder.disasm(code, address, 1):
+            for operand in found.operands:
+                if operand.type == capstone.CS_OP_MEM:
+                    numbers = (operand.mem.base, operand.mem.index)
+                    names += [found.reg_name(number) for number in numbers if number]
+        return tuple(name for name in dict.fromkeys(names) if name)
 
     def _instruction(self, decoder: Any, address: int, code: bytes) -> Instruction:
         found = next(decoder.disasm_lite(code, address, 1), None)
@@ -89,3 +107,7 @@ class Disassembler:
             return ""
         distance = address - function.address
         return f" <{function.name}{f'+0x{distance:x}' if distance else ''}>"
+
+
+def _decoder() -> Any:
+    return capstone.Cs(capstone.CS_ARCH_ARM, capstone.CS_MODE_THUMB | capstone.CS_MODE_MCLASS | capstone.CS_MODE_V8)

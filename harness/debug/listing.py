@@ -27,7 +27,8 @@ class SourceLine:
 
 @dataclass(frozen=True)
 class Listing:
-    """Of one frame of the traceback. `source` is empty when the file cannot be read, `instructions` where there are none."""
+    """Of one frame of the traceback. `source` is empty when the file cannot be read, `instructions` where there is no
+    code."""
 
     frame: int  # index in `Crash.frames`
     function: str
@@ -45,19 +46,17 @@ class Listing:
             "line": self.line,
             "source": [{"line": line.number, "text": line.text} for line in self.source],
             "at": self.at,
-            "instructions": [
-                {"address": i.address, "code": i.code.hex(), "text": i.text} for i in self.instructions
-            ],
+            "instructions": [{"address": i.address, "code": i.code.hex(), "text": i.text} for i in self.instructions],
         }
 
 
 def is_library(file: str | None) -> bool:
-    """Whether code is of the C library or the compiler's own, and not of the user: by its file, or because it has none."""
+    """Whether code is of the C library or the compiler's own, not of the user: by its file, or because it has none."""
     return file is None or _LIBRARY.search(file) is not None
 
 
 def source_lines(file: str | None, line: int | None) -> tuple[SourceLine, ...]:
-    """The lines around `line` of a file; none when it cannot be read or has no such line. Text is as it is in the file."""
+    """The lines around `line`, as they are in the file; none when it cannot be read or has no such line."""
     if file is None or line is None:
         return ()
     path = Path(file)
