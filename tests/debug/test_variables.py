@@ -182,3 +182,23 @@ def test_gdb_says_the_same_of_variables_of_every_kind(
     assert ours[0][0][0].function == "stop"
     verdicts = list(compared(ours, gdb_says(elf, states, tmp_path, lab.CORES[core].fpu)))
     _right(verdicts)
+
+
+@pytest.mark.parametrize("core", lab.CORES)
+def test_registers_that_a_function_need_not_keep_are_not_known_in_its_caller(
+    core: str, crashes: Callable[[str, str], Crashes]
+) -> None:
+    found = crashes(core, "-O2")
+    image, _, call_frames = _read(found.elf)
+    checked = 0
+    for crash in found.found:
+        if crash.scenario.name == "variable_arguments":
+            continue  # a variadic function does save the arguments in r0 to r3
+        chain = Unwinder(image, Memory(image, crash.state.memory), call_frames).unwind(crash.state)
+        for frame in chain.frames[1:]:
+            if frame.via == "pc":
+                continue  # an exception pushed them
+            # r3 may be pushed to keep the stack aligned
+            assert not {"r0", "r1", "r2", "r12", *(f"s{n}" for n in range(16))} & set(frame.registers)
+            checked += 1
+    assert checked > 50
