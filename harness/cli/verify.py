@@ -64,7 +64,7 @@ def verify(
         )
     if not report.ok and report.artifacts is None:
         report = keep(report)
-    show(report, out.console)
+    show(report, out.console, out.verbose)
     if out.verbose:
         out.console.print(timings(report))
     out.write(report.to_json())

@@ -93,7 +93,7 @@ def profile(
     except TargetStopped as stopped:
         again = ["harness", "verify", str(model), "--board", where.name if isinstance(board, Board) else str(board)]
         again += [] if sources is None else ["--sources", str(sources)]
-        crash = explain_stop(stopped, firmware.elf, source=source)
+        crash = explain_stop(stopped, firmware.elf, source=source, board=firmware.board)
         raise DidNotReturn(stopped, crash, again) from stopped
     return Profile(
         model=model,

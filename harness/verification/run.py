@@ -227,5 +227,10 @@ class _Run:
         """Say in words what stopped the target, while what is left of it can still be asked."""
         edited = [self.settings.sources] if self.settings.sources is not None else []
         self.crash = explain_stop(
-            stopped, self.firmware.elf, source=self.firmware.source, read_memory=read_memory, search=edited
+            stopped,
+            self.firmware.elf,
+            source=self.firmware.source,
+            read_memory=read_memory,
+            search=edited,
+            board=self.firmware.board,
         )
