@@ -4,21 +4,31 @@ A board is one TOML file in `boards/`: its core, its memory, its UART, and how i
 an unknown key, a wrong type or regions that overlap are one `BoardError` that names the file and the key.
 
     Board  = name, description, cpu: Cpu, memory: Region*, sections: Sections?, stub: Stub, uart: Uart, runner: Run
-    Run    = HostRun | QemuRun | SerialRun              told apart by `kind`
+    Run    = HostRun | QemuRun | RenodeRun | SerialRun  told apart by `kind`
     Target = core, features, flash_bytes?, ram_bytes?   what a model may take of it
 """
 
 from __future__ import annotations
 
 import difflib
+import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 from harness.errors import BadInput, BoardError
 from harness.resources import boards_dir, firmware_stub_dir
@@ -40,7 +50,10 @@ class Target:
 
     @property
     def instructions(self) -> frozenset[str]:
-        """The features, and "thumb2" for what every Cortex-M from the M3 on has: MLA, words at any address."""
+        """The features, and "thumb2" for what every Cortex-M from the M3 on has.
+
+        MLA, products of 64 bits, division, CLZ, SSAT, words at any address.
+        """
         return self.features if self.core in ("cortex-m0", "host") else self.features | {"thumb2"}
 
 
@@ -84,6 +97,8 @@ _Flag = Annotated[str, Field(pattern=r"^-m[a-z0-9-]+(=[A-Za-z0-9.+_-]+)?$")]
 _Flags = Annotated[tuple[_Flag, ...], Field(strict=False)]  # TOML has arrays only: a tuple is the same thing there
 _Address = Annotated[int, Field(ge=0, lt=1 << 32)]
 _Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=31)]
+_FOLDER = "folder"  # key of the validation's context: where the board's file lies
+_PLATFORM = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\.repl\Z")
 
 
 class Cpu(_Strict):
@@ -149,6 +164,26 @@ class QemuRun(_Strict):
     serial: Annotated[int, Field(ge=0, le=15)] = 0  # which of the machine's serial ports the UART is
 
 
+class RenodeRun(_Strict):
+    kind: Literal["renode"]
+    platform: Annotated[str, Field(min_length=1)]  # in the TOML a .repl beside it; here what that file says
+    uart: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]  # what the platform calls the UART
+
+    @field_validator("platform")
+    @classmethod
+    def _read_platform(cls, name: str, info: ValidationInfo) -> str:
+        folder = (info.context or {}).get(_FOLDER)
+        if folder is None:
+            return name
+        if not _PLATFORM.match(name):
+            raise ValueError(f"runner.platform: not the name of a .repl file beside the board's: {name!r}")
+        try:
+            return Path(folder, name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or "not UTF-8"
+            raise ValueError(f"runner.platform: cannot read {name!r} beside the board's file: {why}") from error
+
+
 class SerialRun(_Strict):
     kind: Literal["serial"]
     baud: Annotated[int, Field(gt=0)]
@@ -163,7 +198,7 @@ class Board(_Strict):
     sections: Sections | None = None  # None: the linker of the host decides
     stub: Stub
     uart: Uart
-    runner: Annotated[HostRun | QemuRun | SerialRun, Field(discriminator="kind")]
+    runner: Annotated[HostRun | QemuRun | RenodeRun | SerialRun, Field(discriminator="kind")]
 
     @property
     def target(self) -> Target:
@@ -180,6 +215,11 @@ class Board(_Strict):
         """RAM that the firmware takes beside the arena: both stacks, fault record, receive buffer, variables."""
         s = self.stub
         return s.stack_bytes + s.fault_stack_bytes + s.record_stack_bytes + s.max_payload + STUB_STATE_BYTES
+
+    def to_toml(self) -> str:
+        """The description as a file that `load_board` reads back as an equal board."""
+        fields = self.model_dump(mode="json", exclude_none=True)
+        return "\n".join([*_toml_table(fields), ""])
 
     def region(self, name: str) -> Region:
         (found,) = (region for region in self.memory if region.name == name)
@@ -225,6 +265,20 @@ def _check_sections(board: Board) -> None:
             raise ValueError(f"sections.{key}: region {name!r} is {kinds[name]}, not {kind}")
 
 
+def _toml_table(fields: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Lines of TOML. What JSON writes for strings, integers and lists of them is TOML as well."""
+    for key, value in fields.items():
+        if not isinstance(value, dict) and not (isinstance(value, list) and value and isinstance(value[0], dict)):
+            text = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+            yield f"{key} = {text}"
+    for key, value in fields.items():
+        if isinstance(value, dict):
+            yield from ("", f"[{prefix}{key}]", *_toml_table(value, f"{prefix}{key}."))
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            for each in value:
+                yield from ("", f"[[{prefix}{key}]]", *_toml_table(each))
+
+
 def load_board(name: str | Path) -> Board:
     """The board called `name`, or the one that the TOML file at `name` describes. BoardError: unknown or wrong."""
     text = str(name)
@@ -264,7 +318,7 @@ def _read(path: Path) -> Board:
     except RecursionError as error:
         raise BoardError("not a board: tables or arrays within one another without end", where=str(path)) from error
     try:
-        board = Board.model_validate(data)
+        board = Board.model_validate(data, context={_FOLDER: path.parent})
     except ValidationError as error:
         raise BoardError("; ".join(_explain(problem) for problem in error.errors()), where=str(path)) from error
     if board.name != path.stem:

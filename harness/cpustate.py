@@ -5,6 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+# where the registers of `CpuState.fault_status` lie: DDI 0553 D1.1.3, System Control Block; a subset exists on Armv7-M
+FAULT_STATUS_ADDRESSES = {
+    "shcsr": 0xE000ED24,
+    "cfsr": 0xE000ED28,
+    "hfsr": 0xE000ED2C,
+    "dfsr": 0xE000ED30,
+    "mmfar": 0xE000ED34,
+    "bfar": 0xE000ED38,
+    "afsr": 0xE000ED3C,
+    "sfsr": 0xE000EDE4,
+    "sfar": 0xE000EDE8,
+}
+
 
 @dataclass(frozen=True)
 class MemorySpan:

@@ -22,6 +22,7 @@ from rich.text import Text
 from harness.board import all_boards
 from harness.errors import ExitCode, HarnessError
 from harness.resources import cache_dir
+from harness.runners.renode import HOW_TO_GET, absence, find_renode
 
 _TIMEOUT = 30.0  # seconds for a tool to tell its version; only a broken one takes so long
 
@@ -107,6 +108,11 @@ def _tool(program: str, *, needed_for: str, required: bool, hint: str) -> Findin
     path = shutil.which(program)
     if path is None:
         return Finding(program, needed_for, required, False, problem="not on PATH", hint=hint)
+    return _asked(program, path, needed_for=needed_for, required=required, hint=hint)
+
+
+def _asked(program: str, path: str, *, needed_for: str, required: bool, hint: str) -> Finding:
+    """Asks the program at `path` its version."""
     outcome = _call(path, "--version")
     first = outcome.text.partition("\n")[0]
     if outcome.code != 0:
@@ -191,12 +197,19 @@ def _qemu() -> Finding:
 
 def _gdb() -> Finding:
     hint = "apt-get install gdb-multiarch"
-    return _tool("gdb-multiarch", needed_for="looking into a core file by hand", required=False, hint=hint)
+    return _tool(
+        "gdb-multiarch",
+        needed_for="harness replay --gdb, and looking into a core file by hand",
+        required=False,
+        hint=hint,
+    )
 
 
 def _renode() -> Finding:
-    hint = "Renode is not packaged by Debian; releases for Linux are on its project page, renode.io."
-    return _tool("renode", needed_for="boards renode_*", required=False, hint=hint)
+    name, needed_for, path = "renode", "boards renode_*", find_renode()
+    if path is None:
+        return Finding(name, needed_for, False, False, problem=absence(), hint=HOW_TO_GET)
+    return _asked(name, path, needed_for=needed_for, required=False, hint=HOW_TO_GET)
 
 
 def _oracle() -> Finding:

@@ -243,7 +243,9 @@ def _session_sections(session: Session, error: BaseException) -> list[tuple[str,
     found = [("UART log", uart_text(session.uart_log, session.log))]
     if isinstance(error, TargetStopped):
         firmware = session.firmware
-        crash = explain_stop(error, firmware.elf, source=firmware.source, read_memory=session.read_memory)
+        crash = explain_stop(
+            error, firmware.elf, source=firmware.source, read_memory=session.read_memory, board=firmware.board
+        )
         found[:0] = [] if crash is None else [("traceback", plain(traceback_text(crash)))]
     return found
 

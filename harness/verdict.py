@@ -32,17 +32,26 @@ class TargetStopped(Exception):
     """The firmware did not come back from what it was asked to do. Not an error of the harness: a result.
 
     `state` is what is known of the processor (None when nothing could be read), `layer` the layer it was running,
-    `detail` the emulator's or sanitizer's own words.
+    `detail` the emulator's or sanitizer's own words, `record` the fault record as it came from the firmware.
     """
 
     verdict: Verdict
 
-    def __init__(self, what: str, *, state: CpuState | None = None, layer: int | None = None, detail: str = "") -> None:
+    def __init__(
+        self,
+        what: str,
+        *,
+        state: CpuState | None = None,
+        layer: int | None = None,
+        detail: str = "",
+        record: bytes = b"",
+    ) -> None:
         super().__init__(what)
         self.what = what
         self.state = state
         self.layer = layer if layer is not None or state is None else state.layer
         self.detail = detail
+        self.record = record
 
 
 class TargetCrashed(TargetStopped):

@@ -17,78 +17,23 @@ from typing import Any
 import numpy as np
 import tflite
 
+from tests.bare_net import TensorIndex, fused
+from tests.elementwise_models import Elementwise
 from tests.moving_models import Moving
-from tests.tflite_writer import (
-    BufferSpec,
-    ModelSpec,
-    OpcodeSpec,
-    OperatorSpec,
-    OptionsSpec,
-    QuantSpec,
-    SubGraphSpec,
-    TensorSpec,
-)
+from tests.tflite_writer import OptionsSpec, QuantSpec
 
-TensorIndex = int
 Layers = Sequence[tuple[str, Mapping[str, Any]]]
-
-_TYPES = {
-    "float32": tflite.TensorType.FLOAT32,
-    "int8": tflite.TensorType.INT8,
-    "uint8": tflite.TensorType.UINT8,
-    "int32": tflite.TensorType.INT32,
-}
-_INT8_VERSIONS = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 4, "AVERAGE_POOL_2D": 2, "MAX_POOL_2D": 2}
-_INT8_VERSIONS |= dict.fromkeys(("SOFTMAX", "ADD", "SUB", "MUL", "MINIMUM", "MAXIMUM"), 2)
-_INT8_VERSIONS |= dict.fromkeys(
-    ("RELU", "RELU6", "LEAKY_RELU", "LOGISTIC", "TANH", "QUANTIZE", "DEQUANTIZE", "MEAN"), 2
-)
-
 
 _SIGMA = 3.0  # standard deviation of what a layer accumulates, in real numbers: RELU6 then clamps at two of them
 
 
-class Net(Moving):
+class Net(Moving, Elementwise):
     """A model under construction. Each method adds one operator and gives the tensor index of its output.
 
     Operators: `activation` is a name of tflite.ActivationFunctionType, `padding` "SAME" or "VALID", pairs are (height,
     width). `quant=(scale, zero_point)` overrides the quantisation of an int8 output. What no operator reads is an
     output of the model.
     """
-
-    def __init__(self, seed: int = 0, dtype: str = "int8") -> None:
-        self.rng = np.random.default_rng(seed)
-        self.dtype = dtype
-        self.tensors: list[TensorSpec] = []
-        self.buffers: list[BufferSpec] = [BufferSpec()]  # buffer 0 is empty by convention
-        self.opcodes: list[OpcodeSpec] = []
-        self.operators: list[OperatorSpec] = []
-        self.inputs: list[TensorIndex] = []
-
-    @property
-    def spec(self) -> ModelSpec:
-        read = {index for operator in self.operators for index in operator.inputs or ()}
-        written = [index for operator in self.operators for index in operator.outputs or ()]
-        outputs = tuple(index for index in written if index not in read)
-        graph = SubGraphSpec(tuple(self.tensors), tuple(self.inputs), outputs, tuple(self.operators))
-        return ModelSpec((graph,), tuple(self.opcodes), tuple(self.buffers))
-
-    def build(self) -> bytes:
-        return self.spec.pack()
-
-    def shape(self, tensor: TensorIndex) -> tuple[int, ...]:
-        shape = self.tensors[tensor].shape
-        assert shape is not None
-        return shape
-
-    # --- operators --------------------------------------------------------------------------------------------------
-
-    def input(
-        self, shape: tuple[int, ...], *, name: str = "input", quant: tuple[float, int] | None = None
-    ) -> TensorIndex:
-        index = self._variable(name, shape, quant or (self._scale(0.02, 0.06), self._zero_point()))
-        self.inputs.append(index)
-        return index
 
     def conv2d(
         self,
@@ -109,7 +54,7 @@ class Net(Moving):
         biases = self._bias(x, weights, out_channels)  # tflite-runtime refuses a convolution without
         out = (n, *_extent((h, w), kernel, stride, padding, dilation), out_channels)
         quant = quant or self._accumulated(activation)
-        options = _window(stride, padding) | _dilation(dilation) | _activation(activation)
+        options = _window(stride, padding) | _dilation(dilation) | fused(activation)
         return self._operator("CONV_2D", (x, weights, biases), out, quant, OptionsSpec("Conv2DOptions", options))
 
     def depthwise_conv2d(
@@ -136,7 +81,7 @@ class Net(Moving):
         biases = (self._bias(x, weights, channels),) if bias else ()
         out = (n, *_extent((h, w), kernel, stride, padding, dilation), channels)
         quant = quant or self._accumulated(activation)
-        options = _window(stride, padding) | _dilation(dilation) | _activation(activation)
+        options = _window(stride, padding) | _dilation(dilation) | fused(activation)
         options["DepthMultiplier"] = multiplier
         spec = OptionsSpec("DepthwiseConv2DOptions", options)
         return self._operator("DEPTHWISE_CONV_2D", (x, weights, *biases), out, quant, spec)
@@ -158,7 +103,7 @@ class Net(Moving):
         biases = self._bias(x, weights, units) if bias else -1
         out = (*rows, units) if keep_num_dims else (int(np.prod(rows)), units)
         quant = quant or self._accumulated(activation)
-        spec = OptionsSpec("FullyConnectedOptions", {**_activation(activation), "KeepNumDims": keep_num_dims})
+        spec = OptionsSpec("FullyConnectedOptions", {**fused(activation), "KeepNumDims": keep_num_dims})
         return self._operator("FULLY_CONNECTED", (x, weights, biases), out, quant, spec)
 
     def average_pool(self, x: TensorIndex, window: tuple[int, int] = (2, 2), **options: Any) -> TensorIndex:
@@ -173,63 +118,6 @@ class Net(Moving):
         """Along the last dimension; the int8 output is quantised as TFLite demands."""
         spec = OptionsSpec("SoftmaxOptions", {"Beta": beta})
         return self._operator("SOFTMAX", (x,), self.shape(x), (1 / 256, -128), spec)
-
-    def add(
-        self, a: TensorIndex, b: TensorIndex, *, activation: str = "NONE", quant: tuple[float, int] | None = None
-    ) -> TensorIndex:
-        """Sum with broadcasting; a == b is legal."""
-        scale = 1.2 * (self._quant(a)[0] + self._quant(b)[0]) / 2
-        return self._binary("ADD", a, b, quant or (scale, self._zero_point()), "AddOptions", _activation(activation))
-
-    def sub(
-        self, a: TensorIndex, b: TensorIndex, *, activation: str = "NONE", quant: tuple[float, int] | None = None
-    ) -> TensorIndex:
-        """Difference with broadcasting."""
-        scale = 1.2 * (self._quant(a)[0] + self._quant(b)[0]) / 2
-        return self._binary("SUB", a, b, quant or (scale, self._zero_point()), "SubOptions", _activation(activation))
-
-    def mul(
-        self, a: TensorIndex, b: TensorIndex, *, activation: str = "NONE", quant: tuple[float, int] | None = None
-    ) -> TensorIndex:
-        """Product with broadcasting."""
-        scale = 40 * self._scale(0.5, 2) * self._quant(a)[0] * self._quant(b)[0]
-        return self._binary("MUL", a, b, quant or (scale, self._zero_point()), "MulOptions", _activation(activation))
-
-    def minimum(self, a: TensorIndex, b: TensorIndex, *, quant: tuple[float, int] | None = None) -> TensorIndex:
-        """The smaller element of each pair, with broadcasting."""
-        return self._binary("MINIMUM", a, b, quant or self._quant(a), "MaximumMinimumOptions", {})
-
-    def maximum(self, a: TensorIndex, b: TensorIndex, *, quant: tuple[float, int] | None = None) -> TensorIndex:
-        """The larger element of each pair, with broadcasting."""
-        return self._binary("MAXIMUM", a, b, quant or self._quant(a), "MaximumMinimumOptions", {})
-
-    def relu(self, x: TensorIndex, *, quant: tuple[float, int] | None = None) -> TensorIndex:
-        return self._unary("RELU", x, quant)
-
-    def relu6(self, x: TensorIndex, *, quant: tuple[float, int] | None = None) -> TensorIndex:
-        return self._unary("RELU6", x, quant)
-
-    def relu_n1_to_1(self, x: TensorIndex, *, quant: tuple[float, int] | None = None) -> TensorIndex:
-        return self._unary("RELU_N1_TO_1", x, quant)
-
-    def leaky_relu(self, x: TensorIndex, *, alpha: float = 0.2, quant: tuple[float, int] | None = None) -> TensorIndex:
-        return self._unary("LEAKY_RELU", x, quant, OptionsSpec("LeakyReluOptions", {"Alpha": alpha}))
-
-    def logistic(self, x: TensorIndex, *, quant: tuple[float, int] = (1 / 256, -128)) -> TensorIndex:
-        return self._unary("LOGISTIC", x, quant)
-
-    def tanh(self, x: TensorIndex, *, quant: tuple[float, int] = (1 / 128, 0)) -> TensorIndex:
-        return self._unary("TANH", x, quant)
-
-    def hard_swish(self, x: TensorIndex, *, quant: tuple[float, int] | None = None) -> TensorIndex:
-        return self._unary("HARD_SWISH", x, quant)
-
-    def quantize(self, x: TensorIndex, *, quant: tuple[float, int] | None = None, to: str | None = None) -> TensorIndex:
-        """To the type `to`, by default that of the net."""
-        return self._unary("QUANTIZE", x, quant, dtype=to)
-
-    def dequantize(self, x: TensorIndex) -> TensorIndex:
-        return self._unary("DEQUANTIZE", x, None, dtype="float32")
 
     def mean(
         self,
@@ -246,24 +134,6 @@ class Net(Moving):
         quant = quant or (self._quant(x)[0] * self._scale(0.3, 1), self._zero_point())
         spec = OptionsSpec("ReducerOptions", {"KeepDims": keep_dims})
         return self._operator("MEAN", (x, constant), out, quant, spec)
-
-    # --- tensors ----------------------------------------------------------------------------------------------------
-
-    def constant(self, data: np.ndarray, *, name: str, quant: QuantSpec | None = None) -> TensorIndex:
-        self.buffers.append(BufferSpec(data.tobytes()))
-        spec = TensorSpec(name, data.shape, _TYPES[data.dtype.name], len(self.buffers) - 1, quant)
-        self.tensors.append(spec)
-        return len(self.tensors) - 1
-
-    def _variable(
-        self, name: str, shape: tuple[int, ...], quant: tuple[float, int], dtype: str | None = None
-    ) -> TensorIndex:
-        scale, zero_point = quant
-        dtype = dtype or self.dtype
-        quantised = dtype in ("int8", "uint8")
-        spec = QuantSpec((float(np.float32(scale)),), (zero_point,)) if quantised else None
-        self.tensors.append(TensorSpec(name, tuple(shape), _TYPES[dtype], 0, spec))
-        return len(self.tensors) - 1
 
     def _weights(self, x: TensorIndex, shape: tuple[int, ...], axis: int | None, products: int) -> TensorIndex:
         """Weights with which a sum of `products` products has a standard deviation of about _SIGMA."""
@@ -293,16 +163,6 @@ class Net(Moving):
         zero_point = int(self.rng.integers(-128, -100)) if rectified else self._zero_point()
         return _SIGMA / 60 * self._scale(0.9, 1.1), zero_point
 
-    def _quant(self, tensor: TensorIndex) -> tuple[float, int]:
-        quant = self.tensors[tensor].quant
-        return (quant.scales[0], quant.zero_points[0]) if quant else (1.0, 0)
-
-    def _scale(self, low: float, high: float) -> float:
-        return float(np.float32(self.rng.uniform(low, high)))
-
-    def _zero_point(self) -> int:
-        return int(self.rng.integers(-40, 41))
-
     def _pool(
         self,
         kind: str,
@@ -316,74 +176,13 @@ class Net(Moving):
         n, h, w, c = self.shape(x)
         stride = stride or window
         out = (n, *_extent((h, w), window, stride, padding, (1, 1)), c)
-        options = _window(stride, padding) | _activation(activation)
+        options = _window(stride, padding) | fused(activation)
         options |= {"FilterHeight": window[0], "FilterWidth": window[1]}
         return self._operator(kind, (x,), out, self._quant(x), OptionsSpec("Pool2DOptions", options))
-
-    def _unary(
-        self,
-        kind: str,
-        x: TensorIndex,
-        quant: tuple[float, int] | None,
-        options: OptionsSpec | None = None,
-        dtype: str | None = None,
-    ) -> TensorIndex:
-        quant = quant or (self._quant(x)[0] * self._scale(0.6, 1.3), self._zero_point())
-        return self._operator(kind, (x,), self.shape(x), quant, options, dtype)
-
-    def _binary(
-        self,
-        kind: str,
-        a: TensorIndex,
-        b: TensorIndex,
-        quant: tuple[float, int],
-        options: str,
-        values: Mapping[str, Any],
-    ) -> TensorIndex:
-        out = np.broadcast_shapes(self.shape(a), self.shape(b))
-        return self._operator(kind, (a, b), out, quant, OptionsSpec(options, values))
-
-    def _operator(
-        self,
-        kind: str,
-        inputs: tuple[TensorIndex, ...],
-        shape: tuple[int, ...],
-        quant: tuple[float, int],
-        options: OptionsSpec | None,
-        dtype: str | None = None,
-    ) -> TensorIndex:
-        (output,) = self._operators(kind, inputs, [shape], quant, options, dtype)
-        return output
-
-    def _operators(
-        self,
-        kind: str,
-        inputs: tuple[TensorIndex, ...],
-        shapes: Sequence[tuple[int, ...]],
-        quant: tuple[float, int],
-        options: OptionsSpec | None,
-        dtype: str | None = None,
-    ) -> tuple[TensorIndex, ...]:
-        """An operator with an output of each of `shapes`, all of one quantisation."""
-        version = 1 if self.dtype == "float32" else _INT8_VERSIONS.get(kind, 1)
-        code = OpcodeSpec(getattr(tflite.BuiltinOperator, kind), version)
-        if code not in self.opcodes:
-            self.opcodes.append(code)
-        name = f"{kind.lower()}_{len(self.operators)}"
-        outputs = tuple(
-            self._variable(f"{name}_{n}" if len(shapes) > 1 else name, shape, quant, dtype)
-            for n, shape in enumerate(shapes)
-        )
-        self.operators.append(OperatorSpec(self.opcodes.index(code), inputs, outputs, options))
-        return outputs
 
 
 def _float32(values: Any) -> tuple[float, ...]:
     return tuple(float(value) for value in np.asarray(values, np.float32))
-
-
-def _activation(name: str) -> dict[str, Any]:
-    return {"FusedActivationFunction": getattr(tflite.ActivationFunctionType, name)}
 
 
 def _window(stride: tuple[int, int], padding: str) -> dict[str, Any]:

@@ -3,39 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
+from tests.bare_net import BareNet, TensorIndex
 from tests.tflite_writer import OptionsSpec, QuantSpec
 
-TensorIndex = int
 
-
-class Moving:
+class Moving(BareNet):
     """Each method adds one operator and gives its output's tensor index, or those of all its outputs."""
-
-    dtype: str
-    tensors: list[Any]
-
-    def shape(self, tensor: TensorIndex) -> tuple[int, ...]:
-        raise NotImplementedError
-
-    def constant(self, data: np.ndarray, *, name: str, quant: QuantSpec | None = None) -> TensorIndex:
-        raise NotImplementedError
-
-    def _quant(self, tensor: TensorIndex) -> tuple[float, int]:
-        raise NotImplementedError
-
-    def _operators(
-        self,
-        kind: str,
-        inputs: tuple[TensorIndex, ...],
-        shapes: Sequence[tuple[int, ...]],
-        quant: tuple[float, int],
-        options: OptionsSpec | None,
-    ) -> tuple[TensorIndex, ...]:
-        raise NotImplementedError
 
     def reshape(self, x: TensorIndex, shape: tuple[int, ...] | None = None) -> TensorIndex:
         """Same elements in another shape; without `shape`, flattened to (n, rest)."""

@@ -6,8 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from harness.board import CORES, all_boards, board_names, core_target, load_board
+from harness.board import CORES, RenodeRun, all_boards, board_names, core_target, load_board
 from harness.errors import BadInput, BoardError, ExitCode
 from harness.resources import boards_dir
 
@@ -92,6 +94,22 @@ def test_a_board_of_the_users_own(mine: Path) -> None:
     assert board.target.flash_bytes < 524_288
 
 
+@pytest.mark.parametrize("name", board_names())
+def test_a_board_written_out_is_read_back(name: str, tmp_path: Path) -> None:
+    board = load_board(name)
+    path = tmp_path / f"{name}.toml"
+    path.write_text(board.to_toml(), encoding="utf-8")
+    assert load_board(path) == board
+
+
+@given(text=st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
+def test_any_description_is_read_back(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    board = load_board("nucleo_f446re").model_copy(update={"description": text})
+    path = tmp_path_factory.mktemp("boards") / "nucleo_f446re.toml"
+    path.write_text(board.to_toml(), encoding="utf-8", newline="")
+    assert load_board(path).description == text
+
+
 def test_a_target_leaves_the_stub_its_share() -> None:
     board = load_board("qemu_cortex_m0")
     assert board.target.ram_bytes == 16384 - board.stub_ram_bytes
@@ -154,6 +172,55 @@ def test_several_mistakes_are_all_told(mine: Path) -> None:
     mine.write_text(MINE.replace("baud = 115_200", "baud = 0").replace("max_payload = 1024", "max_payload = 3"))
     with pytest.raises(BoardError, match=r"stub.max_payload.*runner.baud|runner.baud.*stub.max_payload"):
         load_board(mine)
+
+
+RENODE = 'kind = "renode"\nplatform = "mine.repl"\nuart = "uart0"\n'
+
+
+def test_a_platform_of_the_users_own(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine.write_text(MINE.replace('kind = "serial"\nbaud = 115_200\n', RENODE))
+    (mine.parent / "mine.repl").write_text("// a platform\n")
+    monkeypatch.chdir("/")
+    board = load_board(mine)
+    assert isinstance(board.runner, RenodeRun)
+    assert board.runner.platform == "// a platform\n"
+    assert type(board).model_validate(board.model_dump()) == board
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("mine.repl", "none.repl", "runner.platform: cannot read 'none.repl' beside the board's file: No such file"),
+        ("mine.repl", "latin.repl", "runner.platform: cannot read 'latin.repl' beside the board's file: not UTF-8"),
+        (
+            "mine.repl",
+            "folder.repl",
+            "runner.platform: cannot read 'folder.repl' beside the board's file: Is a directory",
+        ),
+        (
+            "mine.repl",
+            "../mine.repl",
+            "runner.platform: not the name of a .repl file beside the board's: '../mine.repl'",
+        ),
+        ("mine.repl", "mine.toml", "runner.platform: not the name of a .repl file"),
+        ("mine.repl", "mine.repl\\n", "runner.platform: not the name of a .repl file"),
+        ("mine.repl", "", "runner.platform: String should have at least 1 character"),
+        ('platform = "mine.repl"\n', "", "runner.platform: Field required"),
+        ('uart = "uart0"\n', "", "runner.uart: Field required"),
+        ("uart0", "uart0 term; quit", "runner.uart: String should match pattern"),
+        ('"uart0"', '"uart0"\nmachine = "x"', "runner.machine: unknown key"),
+    ],
+)
+def test_a_wrong_platform_is_one_error_with_file_and_key(mine: Path, old: str, new: str, words: str) -> None:
+    (mine.parent / "mine.repl").write_text("// a platform\n")
+    (mine.parent / "latin.repl").write_bytes(b"// \xe9\n")
+    (mine.parent / "folder.repl").mkdir()
+    assert old in RENODE
+    mine.write_text(MINE.replace('kind = "serial"\nbaud = 115_200\n', RENODE.replace(old, new, 1)))
+    with pytest.raises(BoardError) as refusal:
+        load_board(mine)
+    assert refusal.value.where == str(mine)
+    assert words in str(refusal.value)
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

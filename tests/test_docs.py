@@ -14,6 +14,7 @@ from harness.cli import cli
 from harness.compiler import compile_model
 from harness.compiler.export import c_directory
 from harness.compiler.ops import OPERATORS
+from harness.debug.evidence import FORMATS, read_evidence
 from harness.errors import ExitCode
 from harness.resources import models_dir
 from tests.test_architecture import ROWS
@@ -78,6 +79,18 @@ def test_modules_of_the_architecture() -> None:
     assert sorted(named) == sorted(held)
     order = {name: index for index, row in enumerate(ROWS) for name in row}
     assert [order[name] for name in named] == sorted(order[name] for name in named)
+
+
+def test_logs_of_the_documents_are_read() -> None:
+    """Each under a heading that is the format's name."""
+    text = (ROOT / "docs" / "crash.md").read_text(encoding="utf-8")
+    found = re.findall(r"^### (.+?)\n+```text\n(.*?)```", text, re.DOTALL | re.MULTILINE)
+    assert {name for name, _ in found} == {log_format.name for log_format in FORMATS}
+    for name, log in found:
+        evidence = read_evidence(log.encode(), name)
+        assert evidence.format == name
+        assert evidence.state.registers["pc"] == 0x1380
+        assert not evidence.cut
 
 
 def test_board_of_the_documents_loads(tmp_path: Path) -> None:

@@ -86,6 +86,16 @@ def test_command_line_writes_json_alone_to_standard_output() -> None:
     assert {finding["name"] for finding in report["findings"]} == set(examine())
 
 
+def test_renode_by_its_variable(empty_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RENODE", str(tmp_path / "mine"))
+    finding = examine()["renode"]
+    assert (finding.ok, finding.problem) == (False, f"RENODE names {tmp_path / 'mine'}, which is no program")
+    assert "portable" in finding.hint
+    tool(tmp_path, "mine", "printf 'Renode v1.16.1\\n  build: d66b0c2a-202611221959\\n  runtime: .NET 8.0.1\\n'")
+    finding = examine()["renode"]
+    assert (finding.ok, finding.version, finding.path) == (True, "1.16.1", str(tmp_path / "mine"))
+
+
 def test_compiler_without_newlib(empty_path: Path) -> None:
     tool(
         empty_path, "arm-none-eabi-gcc", 'case "$1" in --version) echo "gcc 12";; *) echo "no stdint.h"; exit 1;; esac'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from pathlib import Path
@@ -163,6 +164,9 @@ def test_a_mismatch_is_told_in_the_report_and_in_junit(
             "pytest 'test_a_mismatch_is_told_in_the_report_and_in_junit.py::test_model[qemu_cortex_m3]' --board" in text
         )
         assert "pytest_plugin.py" not in text
+        command = re.search(r"^harness replay (\S+)$", text, re.MULTILINE)
+        assert command is not None
+        assert (Path(command[1]) / "bundle.json").is_file()
 
 
 def test_a_crash_is_told_with_its_traceback_and_the_uart_log(

@@ -68,7 +68,8 @@ extern volatile uint32_t LAYERPROOF_FAULT_LAYER;
 #define CCR_DC             (1u << 16)
 #define SHCSR_ENABLE       (7u << 16) /* MemManage, BusFault, UsageFault */
 #define SHCSR_SECURE       (1u << 19)
-#define CFSR_STACKING      ((1u << 4) | (1u << 12) | (1u << 20)) /* MSTKERR, STKERR, STKOF */
+#define CFSR_STACKING      ((1u << 4) | (1u << 12)) /* MSTKERR, STKERR */
+#define CFSR_STKOF         (1u << 20)
 #define CPACR_PRIVILEGED   (1u << 20)
 #define CPACR_FPU          (0xFu << 20)
 #define FPCCR_LSPACT       (1u << 0)
@@ -130,6 +131,7 @@ extern const uint8_t layerproof_fault_probe_begins[], layerproof_fault_probe_end
 extern const uint8_t layerproof_assert_trap[];
 bool layerproof_fault_probe(void *to, const void *from, uint32_t bytes);
 void layerproof_fault_taken(struct layerproof_fault_entry *entry);
+__attribute__((noreturn)) void layerproof_fault_postmortem(void);
 
 static void count_crashes(uint32_t count)
 {
@@ -335,7 +337,7 @@ static void save_floats(void)
     uint32_t *at = record->s0_s31;
     __asm volatile("dsb\n\tisb\n\tvstmia %0!, {s0-s31}\n\tvmrs %1, fpscr" : "+r"(at), "=r"(record->fpscr)::"memory");
 #if HAS_VECTORS
-    __asm volatile("vmrs %0, vpr" : "=r"(record->vpr));
+    __asm volatile(".arch_extension mve\n\tvmrs %0, vpr" : "=r"(record->vpr));
 #endif
     record->flags |= LAYERPROOF_RECORD_FLOAT;
     if (record->fpccr & FPCCR_LSPACT || record->exc_return & EXC_RETURN_BASIC) {
@@ -423,7 +425,7 @@ static void save_registers(const struct layerproof_fault_entry *entry)
 static void flush(void)
 {
 #if HAS_FLOATS
-    if (!(record->flags & LAYERPROOF_RECORD_FLOAT) || record->cfsr & CFSR_STACKING || in_place) {
+    if (!(record->flags & LAYERPROOF_RECORD_FLOAT) || in_place) {
         return;
     }
     if (record->fpccr & FPCCR_LSPACT) {
@@ -453,6 +455,15 @@ static void save_assertion(void)
     record->flags |= LAYERPROOF_RECORD_ASSERT;
 }
 
+/* Whether there was room for the exception frame. A frame that would pass the stack's limit is not written, and the
+ * stack pointer is set to the limit (Armv8-M manual, RZLZG). */
+static bool stacked(void)
+{
+    uint32_t limit = record->exc_return & EXC_RETURN_PROCESS ? record->psplim : record->msplim;
+    bool stopped = record->cfsr & CFSR_STKOF && record->frame_address <= limit;
+    return record->frame_address != 0 && !(record->cfsr & CFSR_STACKING) && !stopped;
+}
+
 static uint32_t frame_words(void)
 {
     if (record->exc_return & EXC_RETURN_BASIC) {
@@ -466,7 +477,7 @@ static uint32_t frame_words(void)
 static void save_memory(void)
 {
     uint32_t start = record->frame_address;
-    if (start != 0 && take(record->frame, start, sizeof record->frame)) {
+    if (stacked() && take(record->frame, start, sizeof record->frame)) {
         record->flags |= LAYERPROOF_RECORD_FRAME;
         start += 4u * frame_words();
         flush();
@@ -479,7 +490,7 @@ static void save_memory(void)
         keep(start < record->psplim ? record->psplim : start, all, all);
         return;
     }
-    if (!in_main_stack(start)) {
+    if (!in_main_stack(start) && stack_bottom() != 0) {
         start = stack_bottom();
     }
     if (record->exc_return & EXC_RETURN_THREAD || record->psp == 0) {
@@ -521,7 +532,7 @@ __attribute__((noreturn, used, noinline)) void layerproof_fault_postmortem(void)
 }
 
 /* Changes `entry` to where the processor is to continue. */
-void layerproof_fault_taken(struct layerproof_fault_entry *entry)
+__attribute__((used)) void layerproof_fault_taken(struct layerproof_fault_entry *entry)
 {
     if (probe_failed(entry)) {
         clear_status();

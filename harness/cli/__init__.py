@@ -15,10 +15,12 @@ import click
 
 from harness.cli.boards import boards
 from harness.cli.compile import compile_
+from harness.cli.crash import crash
 from harness.cli.demo import demo
 from harness.cli.doctor import doctor
 from harness.cli.output import INTERRUPTED, SIGNALLED, complain
 from harness.cli.profile import profile
+from harness.cli.replay import replay
 from harness.cli.verify import verify
 from harness.errors import ExitCode
 
@@ -29,7 +31,7 @@ def cli() -> None:
     """Takes a TinyML model from file to microcontroller and proves, layer by layer, that what runs there is right."""
 
 
-for command in (verify, compile_, profile, boards, doctor, demo):
+for command in (verify, replay, compile_, profile, crash, boards, doctor, demo):
     cli.add_command(command)
 
 

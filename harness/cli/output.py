@@ -70,8 +70,12 @@ class Output:
 
     def save(self, path: Path, text: str) -> None:
         """Write a file that was asked for beside the JSON. BadInput when it cannot be written."""
+        self.save_bytes(path, text.encode())
+
+    def save_bytes(self, path: Path, data: bytes) -> None:
+        """As `save`."""
         try:
-            path.write_text(text, encoding="utf-8")
+            path.write_bytes(data)
         except OSError as error:
             raise BadInput(f"it cannot be written: {error.strerror}", where=str(path)) from error
 

@@ -70,9 +70,9 @@ def profile(
 ) -> int:
     """Count what one run of MODEL costs on a board, by layer and by function.
 
-    On an emulated board the counts are executed instructions, exact and the same in every run; cycles are an estimate
-    from the core's published timing table. On a board behind a serial port they are cycles of its own counter. -v also
-    lists functions and source lines.
+    On an emulated board the counts are executed instructions, exact and the same in every run; in QEMU with an estimate
+    of cycles from the core's published timing table, functions and source lines (-v lists them). On a board behind a
+    serial port they are cycles of its own counter.
 
     Exit status: 0; 1 when a layer or the total is more than the threshold above the baseline; 2 usage or bad input; 3
     and 4 when the firmware crashed or did not return; 5 infrastructure.

@@ -29,7 +29,7 @@ _LEVEL = click.Choice(["0", "1", "2", "3", "s", "g"])
 @click.option("--inputs", type=_PATH, metavar="F.npz", help="input_0, input_1 …, each (samples, *input shape).")
 @click.option("--oracle", metavar="O", help="tflite-ref, litert-ref, numpy, or an .npz file of expected tensors.")
 @click.option("--isolated", is_flag=True, help="Give every layer the inputs it should get.")
-@click.option("--artifacts", type=_PATH, metavar="DIR", help="Put sources, firmware.elf, UART log, transcript there.")
+@click.option("--artifacts", type=_PATH, metavar="DIR|F.zip", help="Keep the run there, to look at or to replay.")
 @click.option(
     "--optimize", type=OBJECTIVE, default="balanced", show_default=True, help="What to choose the schedules for."
 )
@@ -44,7 +44,7 @@ def verify(
     """Run MODEL on a board and compare every layer with a reference interpreter.
 
     Exit status: 0 match, 1 mismatch, 2 usage or bad input, 3 crash or lockup on the target, 4 timeout, 5
-    infrastructure. A run that fails keeps its artefacts, also without --artifacts.
+    infrastructure. A run that fails is kept, also without --artifacts; `harness replay` runs it again.
     """
     from harness.compiler.choose import Objective
     from harness.report.console import show, timings
@@ -64,7 +64,7 @@ def verify(
         )
     if not report.ok and report.artifacts is None:
         report = keep(report)
-    show(report, out.console)
+    show(report, out.console, out.verbose)
     if out.verbose:
         out.console.print(timings(report))
     out.write(report.to_json())

@@ -41,9 +41,16 @@ LOOP = 3  # instructions an iteration: advance, compare, branch
 CALL = 14  # of calling a kernel: its arguments, saving registers, fetching the sums and putting them back
 RELOADED = 4  # around an innermost loop that wants most registers: values put aside and fetched again
 TEST = 2  # compare, branch
+CONDITIONAL = 4  # most that gcc computes of both sides of a choice rather than branching to one
 BYTES = 3.2  # of an instruction of Thumb-2 code, 2 or 4
 ENTRY = 14  # instructions of a function: saving registers, fetching addresses, restoring
 VECTORS = 1.6  # around vector instructions: gcc moves and spills vectors, and fetches what addresses them, that often
+HOST = frozenset({"thumb2", "fpu"})  # what a desktop has as well, of what prices depend on
+SIGN_EXTENDED = (DType.I8, DType.I16)  # a small core takes the offset of such a load from a register, set first
+# Instructions of libgcc's functions where the core has none of its own, without "thumb2" and with it; counted.
+SOFT_FLOAT: Mapping[str, tuple[float, float]] = {"add": (70, 50), "sub": (75, 58), "mul": (118, 32), "div": (375, 148)}
+SOFT_COMPARISON = (35.0, 33.0)
+DIVISION = 65.0  # of integers
 BASES = 2  # registers that hold addresses rather than values, besides one for each buffer
 
 
@@ -80,7 +87,8 @@ class _Estimate:
         for s in walk(program.body):
             if isinstance(s, Let) and not self.free(s.value):
                 self.data.add(s.name)
-        self.small = target.core == "cortex-m0"  # eight registers, and no instruction that multiplies and adds
+        self.has = HOST if target.core == "host" else target.instructions
+        self.small = "thumb2" not in self.has  # eight registers, and no instruction that multiplies and adds
         self.registers = 8 if self.small else 13
 
     def block(self, block: Block, ranges: Ranges) -> tuple[float, float]:
@@ -144,20 +152,33 @@ class _Estimate:
 
     def expr(self, node: Expr) -> float:
         if isinstance(node, Load):
-            return 0.0 if node.buffer.space == "register" and not node.buffer.shape else 1.0 + (node.active is not None)
+            if node.buffer.space == "register" and not node.buffer.shape:
+                return 0.0
+            address = sum(map(self.index, node.index))
+            return address + 1.0 + (node.active is not None) + (self.small and node.dtype in SIGN_EXTENDED)
         if isinstance(node, Call):
-            return node.intrinsic.instructions + sum(map(self.expr, node.args))
+            return node.intrinsic.instructions_on(self.has) + sum(map(self.expr, node.args))
         if isinstance(node, Cast):
             return self.expr(node.value)
         if isinstance(node, Select):
-            return 2.0 + sum(map(self.expr, (node.cond, node.then, node.orelse)))
+            sides = self.expr(node.then), self.expr(node.orelse)
+            return 2.0 + self.expr(node.cond) + (sum(sides) if sum(sides) <= CONDITIONAL else max(sides))
         if not isinstance(node, Binary) or self.free(node):
             return 0.0
         operands = self.expr(node.left) + self.expr(node.right)
+        if node.left.dtype is DType.F32 and "fpu" not in self.has:
+            return operands + SOFT_FLOAT.get(node.op, SOFT_COMPARISON)[not self.small]
+        if node.op == "div" and self.small:
+            return operands + DIVISION
         product = any(isinstance(side, Binary) and side.op == "mul" for side in (node.left, node.right))
         if node.op in ("add", "sub") and product and not self.small:
             return operands  # the product's own instruction adds
         return operands + (2.0 if node.op in ("min", "max") else 1.0)
+
+    def index(self, node: Expr) -> float:
+        """Of an index that values in memory are part of; what is added to it is part of the buffer's address."""
+        constant = isinstance(node, Binary) and node.op in ("add", "sub") and isinstance(node.right, Const)
+        return self.expr(node.left if constant and isinstance(node, Binary) else node)
 
     def free(self, node: Expr) -> bool:
         """Whether it is an index: arithmetic on loop variables alone."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from harness.board import Target
 from harness.compiler.graph import Graph, Kept, TensorId
@@ -70,11 +71,25 @@ class CSource:
     constant_bytes: int  # weights, biases and tables in flash
     kept: Mapping[TensorId, Kept] = field(default_factory=dict)  # tensors that hold fewer channels than the model's
     objective: str = "balanced"  # as `--optimize` takes it
-    aliases: Mapping[TensorId, TensorId] = field(
-        default_factory=dict
-    )  # tensors that show another one's bytes, all of it
     without: tuple[str, ...] = ()  # the passes that were left out, in the order of their names
 
-    def memory_of(self, tensor: TensorId) -> TensorId:
-        """The one tensor that stands for all that show the same bytes."""
-        return self.aliases.get(tensor, tensor)
+    def maker(self, tensor: TensorId) -> Layer | None:
+        """The layer that `tensor` is done with; None: it is an input of the model, or shows bytes of one."""
+        index = self._makers.get(tensor)
+        return None if index is None else self.layers[index]
+
+    @cached_property
+    def alike(self) -> Mapping[TensorId, tuple[TensorId, ...]]:
+        """Of every tensor of the model that has a place those that show the same bytes, itself among them.
+
+        They lie in one place and are done with one layer, so that nothing can have come between.
+        """
+        found: dict[tuple[int | None, Placement], list[TensorId]] = {}
+        for tensor, place in self.placements.items():
+            if tensor < len(self.graph.tensors):  # none that a pass added
+                found.setdefault((self._makers.get(tensor), place), []).append(tensor)
+        return {tensor: tuple(same) for same in found.values() for tensor in same}
+
+    @cached_property
+    def _makers(self) -> Mapping[TensorId, int]:
+        return {tensor: layer.index for layer in self.layers for tensor in (*layer.outputs, *layer.parts)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -11,9 +11,9 @@ import numpy as np
 from harness.board import Target
 from harness.compiler import peak
 from harness.compiler.choose import Candidate, Objective, candidates, choose, trade
-from harness.compiler.csource import CSource, Layer, Placement, Trade
+from harness.compiler.csource import CSource, Layer, Trade
 from harness.compiler.emit import files_of
-from harness.compiler.graph import Graph, Op, TensorId
+from harness.compiler.graph import Graph, Op
 from harness.compiler.groups import Groups
 from harness.compiler.interpret import run
 from harness.compiler.loops import Expr, Load, Program, rewrite_block
@@ -124,7 +124,6 @@ def compile_graph(
         kept=graph.kept,
         objective=objective.value,
         without=tuple(sorted(disabled)),
-        aliases=_aliases(graph, plan.placements),
     )
 
 
@@ -165,15 +164,6 @@ def _at_peak(one: LoweredLayer, usage: Usage, made: _Made) -> peak.Layer:
         return usage.bytes_of(one.layer, made.by(one, candidate.schedule).program)
 
     return peak.Layer(one.candidates, usage.alive[index], usage.least(index), bytes_of)
-
-
-def _aliases(graph: Graph, placements: Mapping[TensorId, Placement]) -> dict[TensorId, TensorId]:
-    """Of every tensor that shows the very bytes of another one that other one, the same for all that share them."""
-    first: dict[tuple[TensorId, Placement], TensorId] = {}
-    for tensor in sorted(placements, key=lambda t: (graph.base(t) != t, t)):
-        first.setdefault((graph.base(tensor), placements[tensor]), tensor)
-    alike = {t: first[graph.base(t), place] for t, place in placements.items()}
-    return {t: one for t, one in alike.items() if one != t}
 
 
 def run_passes(graph: Graph, disabled: frozenset[str] = frozenset()) -> Graph:

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -29,6 +30,42 @@ _LAYERS = TypeAdapter(tuple[Layer, ...])
 _KEPT = TypeAdapter(dict[TensorId, Kept])
 
 
+def to_entry(source: CSource) -> dict[str, Any]:
+    """All of `source` but its graph and target, as `json.dumps` takes it."""
+    return {
+        "files": dict(source.files),
+        "layers": [asdict(layer) for layer in source.layers],
+        "placements": {tensor: [p.offset, p.bytes] for tensor, p in source.placements.items()},
+        "arena_bytes": source.arena_bytes,
+        "arena_lower_bound": source.arena_lower_bound,
+        "constant_bytes": source.constant_bytes,
+        "kept": {tensor: asdict(kept) for tensor, kept in source.kept.items()},
+        "objective": source.objective,
+        "without": list(source.without),
+    }
+
+
+def from_entry(entry: Any, graph: Graph, target: Target) -> CSource:
+    """The source of `graph` for `target` that `to_entry` made `entry` of. ValueError: it is none, or damaged."""
+    try:
+        return CSource(
+            name=graph.name,
+            target=target,
+            graph=graph,
+            files={str(name): str(text) for name, text in entry["files"].items()},
+            layers=_LAYERS.validate_python(entry["layers"]),
+            placements={int(tensor): Placement(*place) for tensor, place in entry["placements"].items()},
+            arena_bytes=int(entry["arena_bytes"]),
+            arena_lower_bound=int(entry["arena_lower_bound"]),
+            constant_bytes=int(entry["constant_bytes"]),
+            kept=_KEPT.validate_python(entry["kept"]),
+            objective=str(entry["objective"]),
+            without=tuple(map(str, entry["without"])),
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"not a compiled source: {error}") from error
+
+
 @dataclass(frozen=True)
 class SourceCache:
     folder: Path
@@ -41,41 +78,17 @@ class SourceCache:
             path = self._path(model, graph.name, target, objective.value, without)
             entry = json.loads(path.read_text(encoding="utf-8"))
             os.utime(path)  # used just now: among the last to go
-            return CSource(
-                name=graph.name,
-                target=target,
-                graph=graph,
-                files={str(name): str(text) for name, text in entry["files"].items()},
-                layers=_LAYERS.validate_python(entry["layers"]),
-                placements={int(tensor): Placement(*place) for tensor, place in entry["placements"].items()},
-                arena_bytes=int(entry["arena_bytes"]),
-                arena_lower_bound=int(entry["arena_lower_bound"]),
-                constant_bytes=int(entry["constant_bytes"]),
-                kept=_KEPT.validate_python(entry["kept"]),
-                objective=objective.value,
-                aliases={int(tensor): int(one) for tensor, one in entry["aliases"].items()},
-                without=tuple(sorted(without)),
-            )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return from_entry(entry, graph, target)
+        except (OSError, ValueError):
             return None
 
     def save(self, model: bytes, source: CSource) -> None:
-        entry = {
-            "files": dict(source.files),
-            "layers": [asdict(layer) for layer in source.layers],
-            "placements": {tensor: [p.offset, p.bytes] for tensor, p in source.placements.items()},
-            "arena_bytes": source.arena_bytes,
-            "arena_lower_bound": source.arena_lower_bound,
-            "constant_bytes": source.constant_bytes,
-            "aliases": dict(source.aliases),
-            "kept": {tensor: asdict(kept) for tensor, kept in source.kept.items()},
-        }
         path = self._path(model, source.name, source.target, source.objective, source.without)
         with suppress(OSError):
             self.folder.mkdir(parents=True, exist_ok=True)
             handle, temporary = tempfile.mkstemp(dir=self.folder)
             with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(entry, file)
+                json.dump(to_entry(source), file)
             os.replace(temporary, path)  # a reader sees the whole entry or none
             prune(self.folder, LIMIT_BYTES)
 

@@ -13,10 +13,12 @@ from elftools.dwarf.callframe import FDE, RegisterRule
 from harness.debug.image import MALFORMED, Image
 from harness.debug.memory import Memory
 
-# DWARF's numbers of the core registers (AADWARF32 4.1); floating-point registers follow and are not needed to unwind
-_NAMES = (*(f"r{n}" for n in range(13)), "sp", "lr", "pc")
+# DWARF's numbers of the core registers and of S0 to S31 (AADWARF32 4.1)
+_CORE = (*(f"r{n}" for n in range(13)), "sp", "lr", "pc")
+_NAMES = dict(enumerate(_CORE)) | {64 + n: f"s{n}" for n in range(32)}
 _LR = 14
-_CALLEE_SAVED = frozenset(f"r{n}" for n in range(4, 12))  # what a caller finds unchanged (AAPCS32 6.1.1)
+# what a caller finds unchanged (AAPCS32 6.1.1, 6.1.2.1)
+_CALLEE_SAVED = frozenset([*(f"r{n}" for n in range(4, 12)), *(f"s{n}" for n in range(16, 32))])
 _WORD = 0xFFFFFFFF
 
 
@@ -68,7 +70,7 @@ class CallFrames:
             return None
         found = {name: value for name, value in registers.items() if name in _CALLEE_SAVED}
         for number, rule in row.items():
-            if isinstance(number, int) and number < len(_NAMES) and number != _LR:
+            if number in _NAMES and number != _LR:
                 value = self._value(rule, cfa, number, registers, memory)
                 if value is None:
                     found.pop(_NAMES[number], None)
@@ -84,10 +86,15 @@ class CallFrames:
             return None
         return Caller(cfa, address_of_return, saved, found)
 
+    def frame_address(self, address: int, registers: Mapping[str, int]) -> int | None:
+        """The canonical frame address of a function that is at `address`; None where there is no information."""
+        row = self.row(address)
+        return None if row is None else self._frame_address(row, registers)
+
     @staticmethod
     def _frame_address(row: Mapping[Any, Any], registers: Mapping[str, int]) -> int | None:
         rule = row["cfa"]
-        if rule.expr is not None or rule.reg is None or rule.reg >= len(_NAMES):
+        if rule.expr is not None or rule.reg not in _NAMES:
             return None  # gcc writes no expressions for Cortex-M
         base = registers.get(_NAMES[rule.reg])
         return None if base is None else (base + rule.offset) & _WORD
@@ -100,7 +107,7 @@ class CallFrames:
             return int(cfa + rule.arg) & _WORD
         if rule.type == RegisterRule.SAME_VALUE:
             return registers.get(_NAMES[number])
-        if rule.type == RegisterRule.REGISTER and rule.arg < len(_NAMES):
+        if rule.type == RegisterRule.REGISTER and rule.arg in _NAMES:
             return registers.get(_NAMES[rule.arg])
         return None
 

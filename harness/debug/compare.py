@@ -83,7 +83,7 @@ def compare(
         expected,
         inputs,
         Yardstick(source.graph, source.kept, tolerance or Tolerance()),
-        reference or reference_for(source.graph, source.aliases),
+        reference or reference_for(source.graph, source.alike),
         on_stop or (lambda stopped: None),
         progress or (lambda what, done, total: None),
     )
@@ -242,15 +242,8 @@ class _Comparer:
 
     def _was_right(self, tensor: TensorId, wanted: Values) -> bool:
         """Whether the tensor was as it should be when it was computed, or is an input of the model."""
-        layer = self._maker(tensor)
+        layer = self.source.maker(tensor)
         return layer is None or self.crcs.get(layer.index) == self._crc(wanted, layer.outputs)
-
-    def _maker(self, tensor: TensorId) -> Layer | None:
-        memory = self.source.memory_of(tensor)
-        for layer in self.source.layers:
-            if memory in map(self.source.memory_of, (*layer.outputs, *layer.parts)):
-                return layer
-        return None
 
     def _find_overwriters(self, sample: _Sample) -> None:
         """Name the layers that changed the tensors in `lost`."""
@@ -265,7 +258,7 @@ class _Comparer:
 
     def _overwriter(self, tensor: TensorId, reader: int, sample: _Sample) -> Layer | None:
         """The layer before `reader` that changes `tensor`, which it does not compute."""
-        maker = self._maker(tensor)
+        maker = self.source.maker(tensor)
         first = 0 if maker is None else maker.index + 1
         if first == reader:
             return None

@@ -1,132 +1,86 @@
 """Why a target stopped: in words, with the chain of calls that led there and the layer of the model it was in.
 
-    Crash = kind, sentence, address?, layer?, frames: Frame*, registers, fault_status
-
-`explain` makes one from the state of a stopped processor; `harness.debug.stops` from whatever a run raised.
+`explain` makes a `Crash` from the state of a stopped processor; `harness.debug.stops` from whatever a run raised.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import groupby
-from pathlib import Path, PurePath
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
 
+from harness.board import Board
 from harness.compiler.csource import CSource, Layer
 from harness.cpustate import CpuState
+from harness.debug.cfi import CallFrames
+from harness.debug.disassembly import Disassembler
 from harness.debug.faults import Diagnosis, diagnose, handler_name
+from harness.debug.fingerprint import Site, fingerprint
 from harness.debug.image import Image
 from harness.debug.layers import LayerMap
+from harness.debug.listed import with_listed
+from harness.debug.listing import Listing, instructions, is_library, source_lines
 from harness.debug.memory import Memory, ReadTarget
 from harness.debug.places import AddressMap
-from harness.debug.symbolise import Symboliser
-from harness.debug.unwind import Chain, Unwinder, Via
+from harness.debug.symbolise import Place, Symboliser
+from harness.debug.tensors import LayerTensor, Overrun, layer_tensors, overrun
+from harness.debug.thumb import call_before
+from harness.debug.traceback import Crash, Frame, RunningLayer
+from harness.debug.unwind import Chain, StackFrame, Unwinder
+from harness.debug.variables import VariableReader
+from harness.debug.wording import notes, refined, sentences
 
-Cells = tuple[str, str, str, str]  # of one row of a traceback: number, function, place, label
+__all__ = ["Crash", "Frame", "explain"]
+
 _NOT_ARM = Chain((), "this is no program for a Cortex-M")
-_LONGEST_RUN = 6  # equal lines of a traceback that are all shown
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One line of the traceback. The first one of a fault is the fault itself, and names the handler that took it."""
-
-    function: str
-    file: str | None  # the path the user can open
-    line: int | None
-    via: Via  # pc, lr, cfi: certain; scan: a guess from the words on the stack
-    pc: int | None  # for a caller its return address
-    inlined: bool = False  # the compiler merged this function into the next one of the list
-    label: str = ""  # what there is to say beside the place: the fault, the layer
-    layer: int | None = None  # index of the layer whose code this is
-
-    @property
-    def place(self) -> str:
-        """File name and line, short; empty when there is none."""
-        if self.file is None:
-            return ""
-        return PurePath(self.file).name + (f":{self.line}" if self.line is not None else "")
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "function": self.function,
-            "file": self.file,
-            "line": self.line,
-            "via": self.via,
-            "pc": self.pc,
-            "inlined": self.inlined,
-            "label": self.label,
-            "layer": self.layer,
-        }
-
-
-@dataclass(frozen=True)
-class Crash:
-    kind: str  # one word for machines
-    sentence: str  # for people, one paragraph
-    address: int | None  # that was touched or jumped to
-    layer: int | None  # index of the layer that was running
-    frames: tuple[Frame, ...]  # innermost first
-    registers: Mapping[str, int] = field(default_factory=dict)
-    fault_status: Mapping[str, int] = field(default_factory=dict)
-    title: str = ""  # the kind as a phrase
-    status_bits: tuple[str, ...] = ()  # each status bit that is set, with what it means
-    notes: tuple[str, ...] = ()  # what is doubtful about all this
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "kind": self.kind,
-            "sentence": self.sentence,
-            "address": self.address,
-            "layer": self.layer,
-            "frames": [frame.to_json() for frame in self.frames],
-            "registers": dict(self.registers),
-            "fault_status": dict(self.fault_status),
-            "title": self.title,
-            "status_bits": list(self.status_bits),
-            "notes": list(self.notes),
-        }
-
-    def rows(self) -> list[tuple[Frame, Cells]]:
-        """The traceback as a table, each row with the frame it stands for. Long runs of one recursion are shortened."""
-        rows: list[tuple[Frame, Cells]] = []
-        number = 0
-        for shown, run in groupby(self.frames, key=lambda f: (f.function, f.place, f.label)):
-            frames = list(run)
-            kept = frames if len(frames) <= _LONGEST_RUN else frames[:2]
-            rows += [(frame, (f"#{number + i}", *shown)) for i, frame in enumerate(kept)]
-            if len(kept) < len(frames):
-                rows.append((frames[2], ("…", f"{len(frames) - len(kept)} more of {shown[0]}", "", "")))
-            number += len(frames)
-        return rows
-
-    def lines(self) -> list[str]:
-        """The traceback as plain text, and the sentence and the notes after it."""
-        rows = [cells for _, cells in self.rows()]
-        function = max((len(row[1]) for row in rows), default=0)
-        place = max((len(row[2]) for row in rows), default=0)
-        shown = [f"  {n:<3} {f:<{function}}  {p:<{place}}  {label}".rstrip() for n, f, p, label in rows]
-        return ["Traceback (most recent call first):", *shown, self.sentence, *self.notes]
 
 
 def explain(
     state: CpuState,
-    firmware_elf: Path,
+    firmware_elf: Path | Image,
     *,
     source: CSource | None = None,
     layers: Sequence[Layer] = (),
     read_memory: ReadTarget | None = None,
     search: Sequence[Path] = (),
+    listed: Sequence[int] = (),
+    board: Board | None = None,
 ) -> Crash:
     """What stopped the processor whose state this is.
 
     `source` (or `layers` alone) maps functions to layers and arena addresses to tensors. `read_memory(address, bytes)`
     reads what the state does not hold, while the target still answers. `search` are folders with the user's own copies
-    of the sources; that of the ELF file comes after them. Raises BadInput when `firmware_elf` is no ELF file, and
-    nothing else: a state may be garbage.
+    of the sources; that of the ELF file comes after them. `listed` are return addresses that the target itself found on
+    its stack, innermost first; `board` names its memories. An `Image` may be given for several crashes of one firmware.
+    Raises BadInput when `firmware_elf` is no ELF file, and nothing else: a state may be garbage.
     """
-    return _Explanation(state, Image(firmware_elf), LayerMap(layers, source), source, read_memory, search).crash()
+    image = firmware_elf if isinstance(firmware_elf, Image) else Image(firmware_elf)
+    return _Explanation(state, image, LayerMap(layers, source), source, read_memory, search, listed, board).crash()
+
+
+@lru_cache(maxsize=2)
+def _call_frames(image: Image) -> CallFrames:
+    return CallFrames(image)
+
+
+@lru_cache(maxsize=2)
+def _disassembler(image: Image) -> Disassembler:
+    return Disassembler(image)
+
+
+@lru_cache(maxsize=2)
+def _symboliser(image: Image, search: tuple[Path, ...]) -> Symboliser:
+    return Symboliser(image, search)
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A line of the traceback that is to be, with what it was made from."""
+
+    frame: Frame
+    step: int  # index in the chain
+    place: Place | None  # None where nothing is known of the address
 
 
 class _Explanation:
@@ -138,14 +92,23 @@ class _Explanation:
         source: CSource | None,
         read_memory: ReadTarget | None,
         search: Sequence[Path],
+        listed: Sequence[int],
+        board: Board | None,
     ) -> None:
         self.state = state
         self.image = image
         self.layers = layers
         self.memory = Memory(image, state.memory, read_memory)
-        self.symbols = Symboliser(image, (*search, image.path.parent))
+        self.symbols = _symboliser(image, (*search, image.path.parent))
         self.source = source
-        self.chain = Unwinder(image, self.memory).unwind(state) if image.is_arm else _NOT_ARM
+        self.board = board
+        self.call_frames = _call_frames(image)
+        self.disassembler = _disassembler(image)
+        self.listed = frozenset(address & ~1 for address in listed)
+        self.chain = _NOT_ARM
+        if image.is_arm:
+            unwound = Unwinder(image, self.memory, self.call_frames).unwind(state)
+            self.chain = with_listed(unwound, listed, state, image, self.memory)
         self.diagnosis = diagnose(
             state.fault_status,
             state.registers,
@@ -155,22 +118,37 @@ class _Explanation:
         )
 
     def crash(self) -> Crash:
-        frames = tuple(self._frames())
-        layer = self._layer(frames)
-        places = AddressMap(self.image, self.source, layer)
-        found = _refined(self.diagnosis, places, self.state)
+        rows = list(self._rows())
+        layer = self._layer([row.frame for row in rows])
+        places = AddressMap(self.image, self.source, layer, self.board)
+        rows = self._with_variables(rows, places)
+        frames = tuple(row.frame for row in rows)
+        found = refined(self.diagnosis, places, self.state)
+        tensors = layer_tensors(self.source, layer, places.arena) if self.source is not None and layer else ()
+        left = self._overrun(found, tensors, places, frames)
         fault = self._fault_row(found)
+        before = (fault,) if fault is not None else ()
         return Crash(
             kind=found.kind,
-            sentence=" ".join(_sentences(found, places, self.state.registers.get("sp"), frames, self.layers, layer)),
+            sentence=" ".join(
+                sentences(found, places, self.state.registers.get("sp"), frames, self.layers, layer, left)
+            ),
             address=found.address,
             layer=layer.index if layer is not None else self.state.layer,
-            frames=(fault, *frames) if fault is not None else frames,
+            frames=(*before, *frames),
             registers=dict(self.state.registers),
             fault_status=dict(self.state.fault_status),
             title=found.title,
-            status_bits=tuple(f"{bit.register}.{bit.name}: {bit.sentence}" for bit in found.bits),
-            notes=tuple(_notes(self.state, self.chain, frames, layer)),
+            status_bits=found.meaning,
+            notes=tuple(notes(self.state, self.chain, frames, layer)),
+            fingerprint=self._fingerprint(found, rows),
+            place=places.at(found.address) if found.address is not None else None,
+            overrun=left,
+            running=RunningLayer(layer.index, layer.name, layer.op, self.layers.label(layer), tensors)
+            if layer is not None
+            else None,
+            listings=tuple(self._listings(rows, len(before))),
+            register_places=self._register_places(places),
         )
 
     def _fault_row(self, found: Diagnosis) -> Frame | None:
@@ -181,28 +159,36 @@ class _Explanation:
         address = f", address 0x{found.address:08x}" if found.address is not None else ""
         return Frame(handler or "fault", None, None, "pc", None, label=f"{found.title}{address}")
 
-    def _frames(self) -> Iterator[Frame]:
-        for step in self.chain.frames:
+    def _rows(self) -> Iterator[_Row]:
+        for index, step in enumerate(self.chain.frames):
             places = self.symbols.at(step.inside)
             if not places:
-                yield Frame(f"0x{step.pc:08x}", None, None, step.via, step.pc, label=self._label(None, step.via))
+                frame = Frame(f"0x{step.pc:08x}", None, None, step.via, step.pc, label=self._label(None, step))
+                yield _Row(frame, index, None)
             for place in places:
                 function = place.function or f"0x{step.pc:08x}"
                 layer = self.layers.of(function, place.file)
-                yield Frame(
+                frame = Frame(
                     function,
                     place.file,
                     place.line,
                     step.via,
                     step.pc,
                     place.inlined,
-                    self._label(layer, step.via),
+                    self._label(layer, step),
                     layer.index if layer is not None else None,
                 )
+                yield _Row(frame, index, place)
 
-    def _label(self, layer: Layer | None, via: Via) -> str:
+    def _label(self, layer: Layer | None, step: StackFrame) -> str:
         parts = [self.layers.label(layer)] if layer is not None else []
-        return ", ".join([*parts, "guessed from the stack"] if via == "scan" else parts)
+        return ", ".join([*parts, f"guessed from {self._origin(step)}"] if step.via == "scan" else parts)
+
+    def _origin(self, step: StackFrame) -> str:
+        """What a guess rests on."""
+        if step.registers:
+            return "the stack"
+        return "the target's own list" if step.pc in self.listed else "LR"
 
     def _layer(self, frames: Sequence[Frame]) -> Layer | None:
         """The running layer: what is on the chain of calls for certain, else what the firmware noted."""
@@ -211,56 +197,67 @@ class _Explanation:
         guessed = next((f.layer for f in frames if f.layer is not None), None)
         return self.layers.number(next((n for n in (certain, noted, guessed) if n is not None), None))
 
-
-def _refined(found: Diagnosis, places: AddressMap, state: CpuState) -> Diagnosis:
-    """A fault past the end of the stack, or with a stack pointer there, is a stack overflow whatever it looks like."""
-    pointer = state.registers.get("sp")
-    process_stack = state.registers.get("exc_return", 0) & 4 or state.registers.get("control", 0) & 2
-    below = places.below_stack(pointer) if pointer is not None and not process_stack else 0
-    touched = found.address is not None and places.at(found.address).kind in ("below_stack", "stack_guard")
-    if found.kind in ("stack_overflow", "halted", "assertion") or not (below or touched):
+    def _with_variables(self, rows: Sequence[_Row], places: AddressMap) -> list[_Row]:
+        steps = self.chain.frames
+        reader = VariableReader(self.image, self.memory, steps, self.call_frames, self.symbols, places.brief)
+        found = []
+        for row in rows:
+            variables = reader.of(row.step, row.place) if row.place is not None else ()
+            found.append(replace(row, frame=replace(row.frame, variables=variables)))
         return found
-    return Diagnosis(
-        "stack_overflow",
-        f"stack overflow ({found.title})",
-        f"The stack ran out. {found.sentence}",
-        found.address,
-        found.access,
-        found.precise,
-        found.concluded,
-        found.bits,
-    )
 
+    def _overrun(
+        self, found: Diagnosis, tensors: Sequence[LayerTensor], places: AddressMap, frames: Sequence[Frame]
+    ) -> Overrun | None:
+        """Which of the running layer's tensors the bad address ran out of."""
+        if found.address is None or not found.is_access:
+            return None
+        at = self.chain.frames[0] if self.chain.frames else None
+        registers = self.disassembler.bases(at.pc) if at is not None and at.exact and found.precise else ()
+        bases = [(name, self.state.registers[name]) for name in registers if name in self.state.registers]
+        innermost = next((frame.variables for frame in frames), ())
+        pointers = [(v.name, v.number) for v in innermost if v.points and v.number is not None]
+        store = {"store": True, "load": False}.get(found.access)
+        return overrun(found.address, store, tensors, bases, pointers, places.reach)
 
-def _sentences(
-    found: Diagnosis,
-    places: AddressMap,
-    pointer: int | None,
-    frames: Sequence[Frame],
-    layers: LayerMap,
-    layer: Layer | None,
-) -> Iterator[str]:
-    place = places.at(found.address) if found.address is not None else None
-    where = next((f for f in frames if f.via != "scan"), None)
-    spot = f" in {where.function}" + (f" at {where.place}" if where.place else "") if where is not None else ""
-    running = f", {layers.label(layer)}" if layer is not None else ""
-    before = "" if found.precise else " or before it"
-    yield f"{found.title[:1].upper()}{found.title[1:]}{spot}{before}{running}."
-    if found.sentence:
-        yield found.sentence
-    if found.kind == "stack_overflow" and pointer is not None:
-        yield f"The stack pointer is 0x{pointer:08x}, {places.at(pointer).text}."
-    if place is not None and found.address is not None:
-        what = f"The {found.access} went to" if found.access else "The address is"
-        yield f"{what} 0x{found.address:08x}, {place.text}."
+    def _fingerprint(self, found: Diagnosis, rows: Sequence[_Row]) -> str | None:
+        steps = self.chain.frames
+        sites = []
+        interrupted = False
+        for row in rows:
+            # only what an exception interrupted is found by its program counter further out
+            interrupted |= row.step > 0 and steps[row.step].via == "pc"
+            file, start = (row.place.file, row.place.start) if row.place is not None else (None, None)
+            function = row.place.function if row.place is not None else None
+            guessed = row.frame.via == "scan"
+            sites.append(Site(function, file, row.frame.line, start, guessed, interrupted))
+        return fingerprint("trap" if found.title == "trap" else found.kind, sites, found.precise)
 
+    def _listings(self, rows: Sequence[_Row], first: int) -> Iterator[Listing]:
+        """Of the innermost function, the innermost of the user's own, and the layer's."""
+        certain = [index for index, row in enumerate(rows) if row.frame.via != "scan"]
+        own = [index for index in certain if not is_library(rows[index].frame.file)]
+        kernel = [index for index in certain if rows[index].frame.layer is not None]
+        listed: set[int] = set()
+        for index in dict.fromkeys([*certain[:1], *own[:1], *kernel[:1]]):
+            frame, step = rows[index].frame, self.chain.frames[rows[index].step]
+            at: int | None = step.pc
+            if not step.exact:
+                call = call_before(self.memory.code, step.pc)
+                at = call.address if call is not None else None
+            code = () if rows[index].step in listed else instructions(self.disassembler, at)
+            listed.add(rows[index].step)
+            lines = source_lines(frame.file, frame.line)
+            if lines or code:
+                yield Listing(first + index, frame.function, frame.file, frame.line, at, lines, code)
 
-def _notes(state: CpuState, chain: Chain, frames: Sequence[Frame], layer: Layer | None) -> Iterator[str]:
-    if state.partial:
-        yield "The record is incomplete: the fault path itself faulted."
-    if state.layer is not None and layer is not None and layer.index != state.layer:
-        yield f"The firmware noted layer {state.layer} as running; the call chain says layer {layer.index}."
-    if not chain.ended:
-        yield f"The call chain may be incomplete: {chain.end}."
-    if any(frame.via == "scan" for frame in frames):
-        yield "Frames guessed from the stack may be left over from earlier calls."
+    def _register_places(self, places: AddressMap) -> dict[str, str]:
+        """What the registers point to; small numbers are no pointers."""
+        found = {}
+        for name in (*(f"r{n}" for n in range(13)), "sp", "lr", "pc"):
+            value = self.state.registers.get(name)
+            if value is not None and value >= 0x100:
+                text = places.brief(value)
+                if text not in ("", "nothing"):
+                    found[name] = text
+        return found

@@ -43,6 +43,13 @@ class LineTable:
         rows = self._sequences[index].rows
         return rows[bisect_right(rows, address, key=attrgetter("address")) - 1]
 
+    def after(self, address: int) -> int:
+        """The address of the first row behind `address` in its sequence; `address` itself where there is none."""
+        index = bisect_right(self._starts, address) - 1
+        rows = self._sequences[index].rows if index >= 0 else ()
+        following = bisect_right(rows, address, key=attrgetter("address"))
+        return rows[following].address if following < len(rows) else address
+
     @property
     def spans(self) -> list[tuple[int, int]]:
         """Address ranges that the table describes."""

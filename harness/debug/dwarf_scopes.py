@@ -1,6 +1,6 @@
 """Functions of one compilation unit, and the functions inlined into them, as address ranges in a tree.
 
-    Scope = name, ranges, inlined?, call_file, call_line, children: Scope*
+    Scope = name, ranges, inlined?, call_file, call_line, children: Scope*, die
 
 Lexical blocks carry no name and are passed over: their inlined calls belong to the function around them.
 """
@@ -8,7 +8,7 @@ Lexical blocks carry no name and are passed over: their inlined calls belong to 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from elftools.dwarf.ranges import BaseAddressEntry
@@ -28,6 +28,7 @@ class Scope:
     call_file: int  # number in the unit's file table of the call's place; 0 for a function of its own
     call_line: int | None
     children: tuple[Scope, ...]
+    die: Any = field(default=None, compare=False, repr=False)  # pyelftools' description of it
 
     def covers(self, address: int) -> bool:
         return any(low <= address < high for low, high in self.ranges)
@@ -89,30 +90,42 @@ class ScopeReader:
                 found += [scope for scope in nested if not scope.inlined]
                 if ranges:
                     inner = tuple(scope for scope in nested if scope.inlined)
-                    found.append(Scope(self._name(child), ranges, False, 0, None, inner))
+                    found.append(Scope(self._name(child), ranges, False, 0, None, inner, child))
             elif child.tag == "DW_TAG_inlined_subroutine":
                 nested = self._scopes(child, depth + 1)
                 ranges = self.ranges(child)
                 if ranges:
                     file, line = (child.attributes.get(f"DW_AT_call_{what}") for what in ("file", "line"))
                     where = (file.value if file else 0, line.value or None if line else None)
-                    found.append(Scope(self._name(child), ranges, True, *where, tuple(nested)))
+                    found.append(Scope(self._name(child), ranges, True, *where, tuple(nested), child))
                 else:
                     found += nested
             elif child.has_children and child.tag not in _TYPES:
                 found += self._scopes(child, depth + 1)
         return found
 
-    def _name(self, die: Any) -> str:
-        for _ in range(_MAX_DEPTH):
-            name = die.attributes.get("DW_AT_name")
-            if name is not None:
-                return str(name.value.decode("utf-8", "replace"))
-            link = next((a for a in ("DW_AT_abstract_origin", "DW_AT_specification") if a in die.attributes), None)
-            if link is None:
-                break
-            die = die.get_DIE_from_attribute(link)
-        return ""
+    @staticmethod
+    def _name(die: Any) -> str:
+        name = inherited(die, "DW_AT_name")
+        return "" if name is None else str(name.value.decode("utf-8", "replace"))
+
+
+def inherited(die: Any, attribute: str) -> Any:
+    """An attribute of a description or of the one it is an instance of; None when neither has it."""
+    for _ in range(_MAX_DEPTH):
+        if attribute in die.attributes:
+            return die.attributes[attribute]
+        origin = origin_of(die)
+        if origin is None:
+            break
+        die = origin
+    return None
+
+
+def origin_of(die: Any) -> Any:
+    """The description that `die` is an instance of: of an inlined function the function; None without one."""
+    link = next((a for a in ("DW_AT_abstract_origin", "DW_AT_specification") if a in die.attributes), None)
+    return None if link is None else die.get_DIE_from_attribute(link)
 
 
 _TYPES = frozenset(

@@ -43,7 +43,8 @@ BITS: tuple[FaultBit, ...] = (
              "The MPU refused to let the processor push registers at the exception's entry: the stack had run out.",
              _MMFSR),
     FaultBit("MMFSR", 5, "MLSPERR", "lazy_fp_save", "memory protection fault while saving floating-point registers",
-             "The MPU refused the deferred save of the floating-point registers to the exception frame.", _MMFSR,
+             "The MPU refused the deferred save of the floating-point registers to the exception frame: the culprit is "
+             "before the reported line, where the exception was taken with a bad stack pointer.", _MMFSR,
              precise=False),
     FaultBit("MMFSR", 7, "MMARVALID", "", "", "MMFAR holds the address that was touched.", _MMFSR),
     FaultBit("BFSR", 8, "IBUSERR", "instruction_bus_fault", "instruction fetch from where nothing answers",
@@ -61,7 +62,8 @@ BITS: tuple[FaultBit, ...] = (
              "Nothing answered when the processor pushed registers at the exception's entry: the stack pointer has "
              "left the RAM.", _BFSR),
     FaultBit("BFSR", 13, "LSPERR", "lazy_fp_save", "bus fault while saving floating-point registers",
-             "Nothing answered the deferred save of the floating-point registers to the exception frame.", _BFSR,
+             "Nothing answered the deferred save of the floating-point registers to the exception frame: the culprit "
+             "is before the reported line, where the exception was taken with a bad stack pointer.", _BFSR,
              precise=False),
     FaultBit("BFSR", 15, "BFARVALID", "", "", "BFAR holds the address that was touched.", _BFSR),
     FaultBit("UFSR", 16, "UNDEFINSTR", "undefined_instruction", "undefined instruction",
@@ -112,12 +114,13 @@ BITS: tuple[FaultBit, ...] = (
     FaultBit("SFSR", 4, "INVTRAN", "secure_transition", "branch from secure code that was not marked as one",
              "Secure code branched to non-secure memory by an instruction that is not meant for it.", "v8 D1.2 SFSR"),
     FaultBit("SFSR", 5, "LSPERR", "lazy_fp_save", "security fault while saving floating-point registers",
-             "The deferred save of the floating-point registers would have crossed the security border.",
+             "The deferred save of the floating-point registers would have crossed the security border: the culprit is "
+             "before the reported line.",
              "v8 D1.2 SFSR", precise=False),
     FaultBit("SFSR", 6, "SFARVALID", "", "", "SFAR holds the address that was touched.", "v8 D1.2 SFSR"),
     FaultBit("SFSR", 7, "LSERR", "lazy_fp_state", "broken state of the deferred floating-point save",
-             "The flags of the deferred save of the floating-point registers contradict each other.", "v8 D1.2 SFSR",
-             precise=False),
+             "The flags of the deferred save of the floating-point registers contradict each other: the culprit is "
+             "before the reported line.", "v8 D1.2 SFSR", precise=False),
 )  # fmt: skip
 
 VALID = {"mmfar": ("cfsr", 7), "bfar": ("cfsr", 15), "sfar": ("sfsr", 6)}  # the bit that vouches for an address

@@ -8,7 +8,7 @@ sentence says that it concludes from them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.debug.fault_bits import FaultBit, set_bits, touched
 from harness.debug.places import NULL_PAGE
@@ -39,6 +39,7 @@ _WITHOUT_FAULT = {
     "assert": ("assertion", "assertion failed"),
     "halted": ("halted", "stopped from outside while running"),
     "timeout": ("halted", "stopped from outside while running"),
+    "panic": ("panic", "the firmware stopped itself"),
     "nmi": ("nmi", "non-maskable interrupt"),
 }
 _UDF_OF_GCC = 0xDEFF
@@ -46,6 +47,11 @@ _TRAP = (
     "GCC puts this one, UDF #255, where a program can only come by undefined behaviour, such as right after a null "
     "pointer was dereferenced, and for __builtin_trap."
 )
+_AUXILIARY = "its bits are implementation defined; the manual of this processor or chip names them."
+_ACCESSES = frozenset({
+    "precise_bus_fault", "data_fault", "memory_protection", "null_pointer", "unaligned_access", "secure_access",
+    "imprecise_bus_fault", "stack_overflow",
+})  # fmt: skip
 _LOCKED = ("lockup", "processor locked up")
 
 
@@ -61,6 +67,18 @@ class Diagnosis:
     precise: bool = True  # False: the program counter is somewhere after the culprit
     concluded: bool = False  # from the instruction, because no status register says it
     bits: tuple[FaultBit, ...] = ()  # every status bit that is set
+    auxiliary: int = 0  # AFSR, whose bits every processor defines for itself
+
+    @property
+    def meaning(self) -> tuple[str, ...]:
+        """What each status bit that is set says, the deciding one first."""
+        said = [f"{bit.register}.{bit.name}: {bit.sentence}" for bit in self.bits]
+        return (*said, *([f"AFSR is 0x{self.auxiliary:08x}: {_AUXILIARY}"] if self.auxiliary else []))
+
+    @property
+    def is_access(self) -> bool:
+        """Whether a load or store was refused, so that `address` is where it went."""
+        return self.kind in _ACCESSES
 
 
 def handler_name(reason: str) -> str | None:
@@ -80,6 +98,13 @@ def diagnose(
 
     `code` reads instructions, to name the access that faulted; `has_status` is False for a core without CFSR.
     """
+    found = _diagnosed(fault_status, registers, reason, code, has_status)
+    return replace(found, auxiliary=fault_status.get("afsr", 0))
+
+
+def _diagnosed(
+    fault_status: Mapping[str, int], registers: Mapping[str, int], reason: str, code: ReadCode, has_status: bool
+) -> Diagnosis:
     bits = set_bits(fault_status)
     deciding = [bit for bit in bits if bit.kind]
     wanted = _OF_REASON.get(reason)

@@ -6,6 +6,7 @@ The file is read once and closed. Addresses are 32 bits and never carry the Thum
 from __future__ import annotations
 
 import io
+import re
 from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +26,8 @@ MALFORMED = (ELFError, DWARFError, ConstructError, AssertionError, KeyError, Ind
 
 _WITHOUT_FAULT_STATUS = (11, 12, 16)  # Tag_CPU_arch of v6-M, v6S-M, v8-M baseline (ABI addenda, 3.3.5.2)
 _WRITE, _ALLOC, _EXECUTE = 1, 2, 4  # sh_flags
+# a note: sizes of name and content, type, name
+_BUILD_ID = re.compile(rb"\x04\0\0\0(.)\0\0\0\x03\0\0\0GNU\0", re.DOTALL)
 _MAPPING = ("$t", "$a", "$d")  # Arm's mapping symbols: Thumb code, Arm code, data from here on (AAELF32 5.5.5)
 
 
@@ -132,6 +135,16 @@ class Image:
         except MALFORMED:
             return True
         return not any(architecture in _WITHOUT_FAULT_STATUS for architecture in found)
+
+    @cached_property
+    def build_id(self) -> bytes | None:
+        """The GNU build ID, in whatever section the linker script put the note; None when there is none."""
+        for section in self.sections:
+            for found in _BUILD_ID.finditer(b"" if section.writable else section.data):
+                content = section.data[found.end() : found.end() + found[1][0]]
+                if found.start() % 4 == 0 and content:
+                    return content
+        return None
 
     def symbol(self, name: str) -> Symbol | None:
         return self._by_name.get(name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -15,25 +15,22 @@ Values = Mapping[TensorId, np.ndarray]  # one sample: every array has its tensor
 Reference = Callable[[Layer, Values], Values]
 
 
-def reference_for(graph: Graph, aliases: Mapping[TensorId, TensorId] | None = None) -> Reference:
+def reference_for(graph: Graph, alike: Mapping[TensorId, Sequence[TensorId]] | None = None) -> Reference:
     """A function from (layer, its inputs) to its outputs; `graph` is the model as it was read, before any pass.
 
     Only what the outputs follow from is computed. That can be more than the layer's own operators: of an operand that
-    the compiler folded into a constant the model has nothing but the operators it was folded from. `aliases` says which
-    tensors show the same bytes: a layer that is given one of them is given all.
+    the compiler folded into a constant the model has nothing but the operators it was folded from. `alike` says of a
+    tensor which ones show the same bytes: a layer that is given one of them is given all.
     """
-    memory = aliases or {}
-    sharing: dict[TensorId, list[TensorId]] = {}
-    for tensor, one in memory.items():
-        sharing.setdefault(one, [one]).append(tensor)
+    sharing = alike or {}
     makers = {tensor: op for op in graph.ops for tensor in op.outputs}
     order = {id(op): index for index, op in enumerate(graph.ops)}
 
     def run(layer: Layer, inputs: Values) -> Values:
         known = {
-            alike: values.reshape(graph.tensor(alike).shape)
+            same: values.reshape(graph.tensor(same).shape)
             for tensor, values in inputs.items()
-            for alike in sharing.get(memory.get(tensor, tensor), [tensor])
+            for same in sharing.get(tensor, (tensor,))
         }
         needed: dict[int, Op] = {}
         missing = [t for t in layer.outputs if t not in known]

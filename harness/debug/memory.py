@@ -13,17 +13,27 @@ from harness.verdict import TargetStopped
 ReadTarget = Callable[[int, int], bytes]  # address, bytes -> the bytes
 
 _CHUNK = 64  # bytes asked of the target at once; smaller than any memory region's alignment
+_PIECE = 1024  # bytes read at once of what may be large
+_LAZY_SAVING = (0xE000EF34, 8)  # FPCCR, FPCAR; zero on a core without (DDI 0403E B3.2.20 and B3.2.21)
 _MAX_FAILURES = 3  # of reading the target, after which it is left alone: each may cost a timeout
 
 
 class Memory:
-    """Reads never raise: what cannot be read is None."""
+    """Reads never raise: what cannot be read is None. Where `spans` overlap the earlier one counts. After
+    `max_failures` of `read` the target is left alone; None: never."""
 
-    def __init__(self, image: Image, spans: Iterable[MemorySpan] = (), read: ReadTarget | None = None) -> None:
+    def __init__(
+        self,
+        image: Image,
+        spans: Iterable[MemorySpan] = (),
+        read: ReadTarget | None = None,
+        max_failures: int | None = _MAX_FAILURES,
+    ) -> None:
         self._image = image
-        self._spans = _joined(spans)
+        self._spans = joined(spans)
         self._read = read
         self._failures = 0
+        self._max_failures = max_failures
         self._chunks: dict[int, bytes | None] = {}
 
     def read(self, address: int, length: int) -> bytes | None:
@@ -63,24 +73,68 @@ class Memory:
         return b"".join(parts)[address - first : address - first + length]
 
     def _ask(self, address: int, length: int) -> bytes | None:
-        if self._read is None or self._failures >= _MAX_FAILURES:
+        if self._read is None or (self._max_failures is not None and self._failures >= self._max_failures):
             return None
-        try:
-            data = self._read(address, length)
-        except (HarnessError, TargetStopped, OSError, EOFError, ValueError):
-            data = b""
-        if len(data) == length:
-            return bytes(data)
-        self._failures += 1
-        return None
+        data = _asked(self._read, address, length)
+        self._failures += data is None
+        return data
 
 
-def _joined(spans: Iterable[MemorySpan]) -> list[tuple[int, bytes]]:
-    """The spans by address, neighbours joined, so that a read may cross from one into the next."""
-    joined: list[tuple[int, bytes]] = []
-    for span in sorted(spans, key=lambda s: s.address):
-        if joined and joined[-1][0] + len(joined[-1][1]) == span.address:
-            joined[-1] = (joined[-1][0], joined[-1][1] + span.data)
+def joined(spans: Iterable[MemorySpan]) -> list[tuple[int, bytes]]:
+    """The spans as disjoint runs of (address, bytes) by address, so that a read may cross from one into the next.
+
+    Where spans overlap the earlier one of `spans` counts. Nothing lies past the 32-bit address space.
+    """
+    pieces: list[tuple[int, bytes]] = []
+    for span in spans:
+        at, end = span.address, min(span.address + len(span.data), 1 << 32)
+        new = []
+        for start, data in pieces:
+            if start >= end:
+                break
+            if at < start:
+                new.append((at, span.data[at - span.address : start - span.address]))
+            at = max(at, start + len(data))
+        if at < end:
+            new.append((at, span.data[at - span.address : end - span.address]))
+        pieces = sorted(pieces + new)
+    runs: list[tuple[int, list[bytes]]] = []
+    after = None  # the address that the last run ends at
+    for start, data in pieces:
+        if start == after:
+            runs[-1][1].append(data)
         else:
-            joined.append((span.address, span.data))
-    return joined
+            runs.append((start, [data]))
+        after = start + len(data)
+    return [(start, b"".join(parts)) for start, parts in runs]
+
+
+def live_memory(image: Image, read: ReadTarget) -> tuple[MemorySpan, ...]:
+    """What `read` gives of all that the program of `image` can write: variables, stacks, the arena; and of FPCCR and
+    FPCAR, without which gdb does not unwind a frame that has floating-point registers.
+
+    What cannot be read is left out; after a few failures so is the rest, as each may cost a timeout.
+    """
+    wanted = [_LAZY_SAVING]
+    for section in (s for s in image.sections if s.writable):
+        end = section.address + section.size
+        wanted += [(at, min(_PIECE, end - at)) for at in range(section.address, end, _PIECE)]
+    spans = []
+    failures = 0
+    for address, length in wanted:
+        data = _asked(read, address, length)
+        if data is not None:
+            spans.append(MemorySpan(address, data))
+        else:
+            failures += 1
+        if failures == _MAX_FAILURES:
+            break
+    return tuple(spans)
+
+
+def _asked(read: ReadTarget, address: int, length: int) -> bytes | None:
+    try:
+        data = read(address, length)
+    except (HarnessError, TargetStopped, OSError, EOFError, ValueError):
+        return None
+    return bytes(data) if len(data) == length else None

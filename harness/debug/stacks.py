@@ -1,20 +1,66 @@
-"""Where a stack ends, as far as the program itself says: nothing beyond its end was pushed onto it."""
+"""The stacks of a firmware, as far as its symbols tell: those that a linker script names, and variables that are one."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from harness.debug.image import Image
 
-# What linker scripts call the end that a stack starts from: ours, CMSIS's, GNU's, newlib's, ST's, Arduino's, picolibc's
-_TOPS = ("harness_stack_top", "__StackTop", "__stack", "__stack_top", "_estack", "_stack", "_stack_end", "__stack_end__")
+STACK_BOTTOM, STACK_TOP = "harness_stack_bottom", "harness_stack_top"  # of the firmware stub
+
+# What linker scripts call the lowest and the highest end of the main stack: ours, CMSIS's, GNU Arm's, Zephyr's, picolibc's
+_ENDS = (
+    (STACK_BOTTOM, STACK_TOP),
+    ("__StackLimit", "__StackTop"),
+    ("__stack_limit", "__stack_top"),
+    ("__stack_start__", "__stack_end__"),
+    ("_sstack", "_estack"),
+    ("__HeapLimit", "__stack"),
+)
+_LEAST = 64  # bytes of a variable that can be a stack
+
+
+@dataclass(frozen=True)
+class Stack:
+    name: str  # of the variable; empty: the main stack of a linker script
+    bottom: int  # its lowest address
+    top: int  # where it starts from, the first address above it
+
+    @property
+    def bytes(self) -> int:
+        return self.top - self.bottom
+
+    @property
+    def text(self) -> str:
+        return f"{self.name}, a stack of {self.bytes} bytes" if self.name else f"the stack of {self.bytes} bytes"
+
+    def covers(self, address: int) -> bool:
+        return self.bottom <= address < self.top
+
+
+def stacks(image: Image) -> tuple[Stack, ...]:
+    """By address. A variable is one when its name says so, as that of a thread's stack does in every system."""
+    found = []
+    for low, high in _ENDS:
+        bottom, top = image.symbol(low), image.symbol(high)
+        if bottom is not None and top is not None and bottom.address < top.address:
+            found.append(Stack("", bottom.address, top.address))
+            break
+    for variable in image.objects:
+        section = image.section_at(variable.address)
+        if "stack" in variable.name.lower() and variable.size >= _LEAST and section is not None and section.writable:
+            found.append(Stack(variable.name, variable.address, variable.address + variable.size))
+    return tuple(sorted(found, key=lambda stack: (stack.bottom, stack.name)))
 
 
 def stack_top(image: Image, pointer: int) -> int | None:
-    """The end of the stack that `pointer` points into: of the variable it is, or the next that a linker script names.
+    """Where the stack that `pointer` points into began: no word above was pushed onto it.
 
-    None when neither is known. A pointer that has run past the other end has no stack, or its neighbour.
+    It ends with the variable that it is, or where a linker script says. None when neither is known. A pointer that has
+    run past the other end has no stack, or its neighbour.
     """
     variable = image.object_at(pointer)
     if variable is not None:
         return variable.address + variable.size
-    named = (symbol.address for name in _TOPS if (symbol := image.symbol(name)) is not None)
+    named = (symbol.address for _, name in _ENDS if (symbol := image.symbol(name)) is not None)
     return min((top for top in named if top > pointer), default=None)

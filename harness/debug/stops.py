@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness.board import Board
 from harness.compiler.csource import CSource
 from harness.debug.crash import Crash, explain
 from harness.debug.host_crash import explain_report
@@ -22,6 +23,7 @@ def explain_stop(
     source: CSource | None = None,
     read_memory: ReadTarget | None = None,
     search: Sequence[Path] = (),
+    board: Board | None = None,
 ) -> Crash | None:
     """The crash, lockup or timeout that `stopped` stands for; None when nothing is known of where the target was.
 
@@ -34,4 +36,4 @@ def explain_stop(
         return explain_report(report, LayerMap(source=source), stopped.layer, files, asked=asked)
     if stopped.state is None:
         return None
-    return explain(stopped.state, firmware_elf, source=source, read_memory=read_memory, search=search)
+    return explain(stopped.state, firmware_elf, source=source, read_memory=read_memory, search=search, board=board)

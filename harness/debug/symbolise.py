@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from harness.debug.dwarf_lines import Line, LineTable
-from harness.debug.dwarf_scopes import Range, Scope, ScopeReader, covering
+from harness.debug.dwarf_scopes import Range, Scope, ScopeReader, covering, inherited
 from harness.debug.image import MALFORMED, Image
 from harness.debug.source_files import SourceFiles
 
@@ -27,6 +27,8 @@ class Place:
     file: str | None
     line: int | None
     inlined: bool = False
+    scope: Scope | None = field(default=None, compare=False, repr=False)  # the function in debug information
+    start: int | None = field(default=None, compare=False)  # line the function begins at, where that is known
 
 
 class _Unit:
@@ -95,7 +97,11 @@ class Symboliser:
         # in the scope around it
         places = []
         for scope in reversed(function.chain(address)):
-            places.append(self._place(scope.name or None, line, scope.inlined))
+            places.append(
+                replace(
+                    self._place(scope.name or None, line, scope.inlined), scope=scope, start=_first_line(unit, scope)
+                )
+            )
             line = Line(address, unit.lines.file(scope.call_file), scope.call_line)
         return tuple(places)
 
@@ -103,6 +109,18 @@ class Symboliser:
         if line is None or not line.file:
             return Place(function, None, None, inlined)
         return Place(function, self._files.openable(line.file), line.line, inlined)
+
+    def unit_lines(self, address: int) -> LineTable | None:
+        """The line table of the compilation unit around `address`."""
+        try:
+            unit = self._unit_at(address)
+            return unit.lines if unit is not None else None
+        except MALFORMED:
+            return None
+
+    def ranges_of(self, die: Any) -> tuple[Range, ...]:
+        """The code that a description, such as that of a lexical block, covers."""
+        return ScopeReader(self.image, die.cu).ranges(die)
 
     def _unit_at(self, address: int) -> _Unit | None:
         starts, ranges = self._index
@@ -125,3 +143,12 @@ class Symboliser:
             pass  # keep the units before the damage
         ranges.sort(key=lambda entry: entry[:2])
         return [low for low, _, _ in ranges], ranges
+
+
+def _first_line(unit: _Unit, scope: Scope) -> int | None:
+    """Where a function is declared, or, as of assembly, the line of its first instruction."""
+    declared = inherited(scope.die, "DW_AT_decl_line")
+    if declared is not None:
+        return int(declared.value)
+    first = None if scope.inlined else unit.lines.at(min(low for low, _ in scope.ranges))
+    return first.line if first is not None else None

@@ -29,7 +29,7 @@ from harness.debug.thumb import call_before
 
 Via = Literal["pc", "lr", "cfi", "scan"]
 
-_OUTERMOST = frozenset({"main", "Reset_Handler", "_start"})  # functions whose caller is of no interest
+OUTERMOST = frozenset({"main", "Reset_Handler", "_start"})  # functions whose caller is of no interest
 _MAX_FRAMES = 128
 _MAX_SCANNED = 1024  # words of stack searched for one return address
 _MAX_OVERFLOW = 4096  # bytes that a stack pointer may be below the stack it belongs to
@@ -67,12 +67,12 @@ class Chain:
         return self.ended and all(frame.via != "scan" for frame in self.frames)
 
 
-_AT_MAIN = "outermost function"
+AT_MAIN = "outermost function"
 _AT_ENTRY = "nothing called it"
 _AT_NOTHING = "no return address found"
 _AT_CYCLE = "the stack leads back to itself"
 _AT_DEPTH = f"stopped after {_MAX_FRAMES} frames"
-_NATURAL_ENDS = (_AT_MAIN, _AT_ENTRY)
+_NATURAL_ENDS = (AT_MAIN, _AT_ENTRY)
 
 
 class _End(Exception):
@@ -129,8 +129,8 @@ class Unwinder:
     def _callers(self, frame: StackFrame, state: CpuState) -> tuple[StackFrame, ...]:
         """The frame that called `frame`, after those that a tail call hid."""
         function = self._image.function_at(frame.inside)
-        if function is not None and (function.name in _OUTERMOST or function.address == self._image.entry):
-            raise _End(_AT_MAIN)
+        if function is not None and (function.name in OUTERMOST or function.address == self._image.entry):
+            raise _End(AT_MAIN)
         reasons = []
         for found, via in self._steps(frame):
             step = self._accepted(found, frame, via, state)

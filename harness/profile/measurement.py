@@ -12,6 +12,8 @@ from harness.firmware import Firmware
 from harness.profile.call_tree import Node
 from harness.profile.timing import Cycles
 
+ENTRY = "model_run"  # the function whose one call is measured
+
 
 @dataclass(frozen=True)
 class Figures:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from harness import firmware as firmware_module
-from harness.board import Board, HostRun, QemuRun, load_board
+from harness.board import Board, HostRun, load_board
 from harness.compiler import compile_model, load_sources
 from harness.compiler.choose import Objective
 from harness.compiler.frontends import load_model
@@ -22,11 +22,13 @@ from harness.oracle import draw_inputs, load_inputs
 from harness.profile.cycle_counter import CycleCounter
 from harness.profile.footprint import footprints, model_code
 from harness.profile.measurement import Counter
+from harness.profile.renode_counter import RenodeCounter
 from harness.profile.result import Profile
 from harness.profile.tcg_counter import TcgCounter
 from harness.profile.timing_tables import timing_for
 from harness.runners import runner_for
 from harness.runners.qemu import QemuRunner
+from harness.runners.renode import RenodeRunner
 from harness.session import LAYER_SECONDS, Session
 from harness.toolchain.gcc import compiler
 from harness.verdict import TargetStopped
@@ -91,7 +93,7 @@ def profile(
     except TargetStopped as stopped:
         again = ["harness", "verify", str(model), "--board", where.name if isinstance(board, Board) else str(board)]
         again += [] if sources is None else ["--sources", str(sources)]
-        crash = explain_stop(stopped, firmware.elf, source=source)
+        crash = explain_stop(stopped, firmware.elf, source=source, board=firmware.board)
         raise DidNotReturn(stopped, crash, again) from stopped
     return Profile(
         model=model,
@@ -118,8 +120,10 @@ def counter_for(
             hint="Take an emulated board, such as --board qemu_cortex_m3; `harness boards` lists them.",
         )
     runner = runner_for(board, url)
-    if isinstance(board.runner, QemuRun) and isinstance(runner, QemuRunner):
+    if isinstance(runner, QemuRunner):
         return TcgCounter(runner, table, timeout)
+    if isinstance(runner, RenodeRunner):
+        return RenodeCounter(runner, timeout)
     return CycleCounter(lambda firmware: Session(firmware, runner, timeout=timeout))
 
 

@@ -11,19 +11,18 @@ from pathlib import Path
 import numpy as np
 
 from harness.debug.image import Image
-from harness.debug.places import STACK_TOP
+from harness.debug.stacks import STACK_TOP
 from harness.debug.symbolise import Symboliser
 from harness.errors import InfrastructureError
 from harness.firmware import Firmware
 from harness.profile import tcg
 from harness.profile.call_tree import CallTree, Node, call_tree
-from harness.profile.measurement import Figures, Function, Measurement, SourceLine
+from harness.profile.measurement import ENTRY, Figures, Function, Measurement, SourceLine
 from harness.profile.timing import NONE, Timing
 from harness.runners.qemu import QemuRunner
 from harness.session import Session
 from harness.toolchain.disassembly import Listing, disassemble
 
-ENTRY = "model_run"
 _RUNS = 2
 
 

@@ -60,8 +60,12 @@ class Step:
 
     @property
     def address_registers(self) -> frozenset[str]:
-        """Registers that a load or store makes its address of."""
-        found = re.search(r"\[([^\]]*)\]", self.instruction.operands)
+        """Registers that a load or store makes its address of: those in brackets, or the one before a list."""
+        operands = self.instruction.operands
+        base, braces, _ = operands.partition("{")
+        if braces:
+            return frozenset((base.strip(" ,!") or "sp",))
+        found = re.search(r"\[([^\]]*)\]", operands)
         return frozenset(re.findall(r"\b(?:r\d+|sp|lr|pc|ip|fp|sl)\b", found[1])) if found else frozenset()
 
     @property

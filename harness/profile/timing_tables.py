@@ -1,27 +1,30 @@
-"""The published timing tables. Rows are named after the assembler column of the manuals' tables.
+"""The timing tables that Arm publishes. Rows are named after the assembler column of the manuals' tables.
 
-P is the cost of refilling the pipeline, 1 to 3 cycles; N the registers of a list.
+P is the cost of refilling the pipeline, 1 to 3 cycles; N the registers of a list. The tables have more rows: what
+waits for an event has no upper bound there (WFI, barriers), and user-mode loads are printed by no compiler.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from harness.board import Board
 from harness.errors import BadInput
-from harness.profile.timing import Cost, Cycles, Step, Timing, fixed
+from harness.profile.timing import NONE, Cost, Cycles, Step, Timing, fixed
 
+# One cycle in Table 3-1 of the Cortex-M0 and of the Cortex-M0+.
 _ONE_V6M = (
     "mov", "add", "adc", "adr", "sub", "sbc", "rsb", "neg", "mul", "cmp", "cmn", "and", "eor", "orr", "bic", "mvn",
     "tst", "lsl", "lsr", "asr", "ror", "sxth", "sxtb", "uxth", "uxtb", "rev", "rev16", "revsh", "nop", "cpsid",
     "cpsie", "sev",
 )  # fmt: skip
+# One cycle in Table 3-1 of the Cortex-M3 and of the Cortex-M4.
 _ONE_V7M = (
     *_ONE_V6M, "movw", "movt", "addw", "subw", "ssat", "usat", "orn", "teq", "rrx", "clz", "bfi", "bfc", "sbfx", "ubfx",
     "rbit",
 )  # fmt: skip
-# Table 3-1 of the Cortex-M4 gives each of these a row of its own: multiplication, packing, saturating and parallel
-# arithmetic, all of one cycle.
+# One cycle on the Cortex-M4: long multiplications in Table 3-1, and each row of Table 3-2, the DSP instructions.
 _ONE_M4 = (
     "mla", "mls", "smull", "umull", "smlal", "umlal", "umaal",
     *(f"smul{a}{b}" for a in "bt" for b in "bt"), *(f"smla{a}{b}" for a in "bt" for b in "bt"),
@@ -35,15 +38,18 @@ _ONE_M4 = (
 
 _SINGLE_LOADS = ("ldr", "ldrb", "ldrh", "ldrsb", "ldrsh")
 _SINGLE_STORES = ("str", "strb", "strh")
+_EXCLUSIVES = tuple(f"{name}{width}" for name in ("ldrex", "strex") for width in ("", "b", "h"))
+_DIVISIONS = ("sdiv", "udiv")
+_MAKES_ADDRESSES = {*_ONE_V7M, *_ONE_M4, *_DIVISIONS}.difference(("cmp", "cmn", "tst", "teq"))
 
 
 def _list(extra: int) -> Cost:
-    """LDM, STM, PUSH: `extra` + N."""
+    """LDM, STM, PUSH, LDRD, STRD: `extra` + N."""
     return lambda step: Cycles(extra + step.registers, extra + step.registers)
 
 
 def _v6m(jump: int, call: int, pop: int, special: int) -> Mapping[str, Cost]:
-    """Rows of an Armv6-M core, which differ in what leaves the straight line."""
+    """Table 3-1 of the Cortex-M0 and of the Cortex-M0+, which differ in what leaves the straight line."""
 
     def one(step: Step) -> Cycles:
         cost = jump if step.destination == "pc" else 1
@@ -82,69 +88,120 @@ def _list_to_pc(step: Step) -> Cycles:
 
 
 def _load(step: Step) -> Cycles:
-    """Two cycles, one for a load right behind a load whose result is not part of the address.
+    """Section 3.3.2: two cycles, one for a load right behind a load whose result is not part of the address.
 
-    One more may be lost where the address comes from the instruction before (it has no forwarding path), and where the
-    word comes from beside the code.
+    One more may be lost where the word comes from beside the code. To the program counter: five, which is the table's
+    2 + P with the P of three that the section names.
     """
+    if step.destination == "pc":
+        return Cycles(5, 5)
     low = 1 if _follows_load(step) else 2
-    late = _address_is_new(step) or "pc" in step.address_registers
-    cost = Cycles(low, low + 1 if late else low)
-    return cost + Cycles(1, 3) if step.destination == "pc" else cost
+    return Cycles(low, low + 1 if "pc" in step.address_registers else low)
 
 
 def _store(step: Step) -> Cycles:
-    """One cycle; two with an offset in a register, unless right behind a load."""
-    low = 2 if step.indexed and not _follows_load(step) else 1
-    return Cycles(low, low + 1 if _address_is_new(step) else low)
+    """Section 3.3.2: one cycle; two with an offset in a register, unless right behind a load.
+
+    Without such an offset a new address may stall: "any load or store" does, but this one "is always one cycle".
+    """
+    if step.indexed:
+        return _stalling(fixed(1 if _follows_load(step) else 2))(step)
+    return Cycles(1, 2 if _address_is_new(step) else 1)
 
 
 def _follows_load(step: Step) -> bool:
     before = step.before
     return (
         before is not None
-        and before.base in _SINGLE_LOADS
+        and before.base in (*_SINGLE_LOADS, *_EXCLUSIVES)
         and before.destination != "pc"
         and before.destination not in step.address_registers
     )
 
 
+def _stalling(cost: Cost) -> Cost:
+    """`cost`, and the cycle that section 3.3.2 adds to any load or store with an address of the instruction before."""
+    return lambda step: cost(step) + (Cycles(1, 1) if _address_is_new(step) else NONE)
+
+
 def _address_is_new(step: Step) -> bool:
+    """Whether a data processing operation made it right before: for that there is no forwarding path."""
     before = step.before
-    return before is not None and before.base in _ONE_V7M and before.destination in step.address_registers
+    return before is not None and before.base in _MAKES_ADDRESSES and before.destination in step.address_registers
+
+
+def _it(step: Step) -> Cycles:
+    """One cycle, none where it is folded onto the 16-bit instruction before it."""
+    return Cycles(1 if step.before is not None and step.before.instruction.size == 4 else 0, 1)
 
 
 def _v7m() -> dict[str, Cost]:
-    """Rows that the tables of the Cortex-M3 and the Cortex-M4 have in common."""
+    """What Table 3-1 and section 3.3.2 of the Cortex-M3 and of the Cortex-M4 have in common."""
     return {
         **dict.fromkeys(_ONE_V7M, _to_pc(1)),
-        **dict.fromkeys(("sdiv", "udiv"), fixed(2, 12)),
-        **dict.fromkeys(_SINGLE_LOADS, _load),
+        **dict.fromkeys(_DIVISIONS, fixed(2, 12)),
+        **dict.fromkeys((*_SINGLE_LOADS, *_EXCLUSIVES), _stalling(_load)),
         **dict.fromkeys(_SINGLE_STORES, _store),
-        **dict.fromkeys(("ldrex", "strex"), fixed(2)),
-        **dict.fromkeys(("ldrd", "strd"), _list(1)),
-        **dict.fromkeys(("stm", "stmia", "stmdb", "push"), _list(1)),
-        **dict.fromkeys(("ldm", "ldmia", "ldmdb", "pop"), _list_to_pc),
+        "clrex": fixed(1),
+        **dict.fromkeys(("ldrd", "strd", "stm", "stmia", "stmdb", "push"), _stalling(_list(1))),
+        **dict.fromkeys(("ldm", "ldmia", "ldmdb", "pop"), _stalling(_list_to_pc)),
         **dict.fromkeys(("bcc", "cbz", "cbnz"), lambda step: Cycles(2, 4) if step.jumps else Cycles(1, 1)),
         **dict.fromkeys(("b", "bl", "bx", "blx"), _refill(1)),
-        **dict.fromkeys(("tbb", "tbh"), _refill(2)),
-        "it": fixed(0, 1),  # may be folded into the instruction before it
-        "mrs": fixed(1, 2),
-        "msr": fixed(1, 2),
+        **dict.fromkeys(("tbb", "tbh"), fixed(6)),  # the table's 2 + P; 3.3.2 says one more for the addition, and P = 3
+        "it": _it,
+        **dict.fromkeys(("mrs", "msr", "cpsid", "cpsie"), fixed(1, 2)),
     }
 
 
-# Table 7-1 of the Cortex-M4's manual: the floating-point unit.
+_FLOAT_SUMS = ("vmla", "vmls", "vnmla", "vnmls", "vfma", "vfms", "vfnma", "vfnms")
+_FLOAT_DIVISIONS = ("vdiv", "vsqrt")
+_DIVISION = 14
+_FLOAT_LATE = (*_FLOAT_SUMS, *_FLOAT_DIVISIONS, "vadd", "vsub", "vmul", "vnmul", "vcvt", "vcvtr")
+_READS_ALL = ("vcmp", "vcmpe", "vstr")  # their first operand is no result
+
+
+def _float(low: int, high: int | None = None) -> Cost:
+    """So many cycles, and those that the note below Table 7-1 lets the instruction before take because of this one.
+
+    Arithmetic takes one more when its result is needed here, but for the number to add to, which is needed a cycle
+    later. A division right before that took one or all of its cycles took all of them.
+    """
+
+    def cost(step: Step) -> Cycles:
+        own = Cycles(low, low if high is None else high)
+        if step.before is None or step.before.base not in _FLOAT_LATE:
+            return own
+        operands = step.instruction.operands
+        read = re.findall(r"\bs\d+\b", operands if step.base in _READS_ALL else operands.partition(",")[2])
+        late = int(step.before.destination in read)
+        busy = _DIVISION - 1 if step.before.base in _FLOAT_DIVISIONS else 0
+        return own + Cycles(late + busy, late)
+
+    return cost
+
+
+def _memory(step: Step) -> Cycles:
+    """VLDR, VSTR: two cycles, three for a double."""
+    return _float(3 if step.destination.startswith("d") else 2)(step)
+
+
+def _vmov(step: Step) -> Cycles:
+    """Two cycles from or to a core register, where that is not about half of a double: one, as between others."""
+    core = re.search(r"\b(r\d+|sl|fp|ip|lr)\b", step.instruction.operands)
+    return _float(2 if core and "[" not in step.instruction.operands else 1)(step)
+
+
+# Table 7-1 of the Cortex-M4: the floating-point unit. A division and a root take one cycle as long as no other
+# instruction needs the unit, and as many as the table says otherwise.
 _FPU: Mapping[str, Cost] = {
     **dict.fromkeys(("vabs", "vadd", "vcmp", "vcmpe", "vcvt", "vcvtr", "vmrs", "vmsr", "vmul", "vneg", "vnmul", "vsub"),
-                    fixed(1)),
-    **dict.fromkeys(("vdiv", "vsqrt"), fixed(14)),
-    **dict.fromkeys(("vmla", "vmls", "vnmla", "vnmls", "vfma", "vfms", "vfnma", "vfnms"), fixed(3)),
-    "vldr": lambda step: Cycles(3, 3) if step.destination.startswith("d") else Cycles(2, 2),
-    "vstr": lambda step: Cycles(3, 3) if step.destination.startswith("d") else Cycles(2, 2),
-    "vmov": fixed(1, 2),  # two where it goes from or to a core register
+                    _float(1)),
+    **dict.fromkeys(_FLOAT_DIVISIONS, _float(1, _DIVISION)),
+    **dict.fromkeys(_FLOAT_SUMS, _float(3)),
+    **dict.fromkeys(("vldr", "vstr"), _stalling(_memory)),
+    "vmov": _vmov,
     **dict.fromkeys(("vldmia", "vstmia", "vldmdb", "vstmdb", "vpush", "vpop"),
-                    lambda step: Cycles(1, 1) + Cycles(step.registers, step.registers).times(_words(step))),
+                    _stalling(lambda step: Cycles(1, 1) + Cycles(step.registers, step.registers).times(_words(step)))),
 }  # fmt: skip
 
 
@@ -156,6 +213,10 @@ def _words(step: Step) -> int:
 _PIPELINE = "a taken branch refills the pipeline in 1 to 3 cycles; loads and stores overlap as section 3.3.2 says"
 _CONDITIONAL = "instructions in an IT block count as if their condition held"
 _WAIT = "memory without wait states"
+_ALIGNED = "addresses are aligned: a word or halfword across a boundary takes one or two cycles more"
+_WIDE = "32-bit loads and stores overlap wherever they stand; on odd halfwords they may not (note b of Table 3-1)"
+_TEQ = "TEQ takes one cycle as TST does: the table prints no number in its row"
+_PORT = "loads and stores take two cycles; one behind the single-cycle I/O port, where no tensor is"
 _MULTIPLIER = "MULS takes one cycle; cores built with the small multiplier take 32"
 
 TIMINGS: Mapping[str, Timing] = {
@@ -175,12 +236,12 @@ TIMINGS: Mapping[str, Timing] = {
             "Cortex-M0+ Technical Reference Manual, Arm DDI 0484C, section 3.3, Table 3-1",
             frozenset({"cortex-m0"}),
             _v6m(jump=2, call=3, pop=3, special=3),
-            (_WAIT, _MULTIPLIER),
+            (_WAIT, _MULTIPLIER, _PORT),
         ),
         Timing(
             "cortex-m3",
             "Cortex-M3",
-            "Cortex-M3 Technical Reference Manual, Arm DDI 0337I, sections 3.3.1 (Table 3-1) and 3.3.2",
+            "Cortex-M3 Technical Reference Manual, Arm 100165 (before: DDI 0337), Table 3-1 and section 3.3.2",
             frozenset({"cortex-m3"}),
             {
                 **_v7m(),
@@ -188,15 +249,15 @@ TIMINGS: Mapping[str, Timing] = {
                 **dict.fromkeys(("smull", "umull"), fixed(3, 5)),  # early termination by the size of the operands
                 **dict.fromkeys(("smlal", "umlal"), fixed(4, 7)),
             },
-            (_WAIT, _PIPELINE, _CONDITIONAL),
+            (_WAIT, _ALIGNED, _PIPELINE, _CONDITIONAL, _TEQ),
         ),
         Timing(
             "cortex-m4",
             "Cortex-M4",
-            "Cortex-M4 Technical Reference Manual, Arm 100166, sections 3.3.1 (Table 3-1), 3.3.2 and Table 7-1",
+            "Cortex-M4 Technical Reference Manual, Arm DDI 0439D, Tables 3-1, 3-2 and 7-1 and section 3.3.2",
             frozenset({"cortex-m4"}),
             {**_v7m(), **dict.fromkeys(_ONE_M4, fixed(1)), **_FPU},
-            (_WAIT, _PIPELINE, _CONDITIONAL),
+            (_WAIT, _ALIGNED, _WIDE, _PIPELINE, _CONDITIONAL, _TEQ),
         ),
     )
 }

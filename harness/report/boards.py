@@ -10,14 +10,25 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.board import Board
+from harness.runners.renode import find_renode
 
 _CROSS_COMPILER = "arm-none-eabi-gcc"
-_PROGRAMS = {"host": ("gcc",), "qemu": (_CROSS_COMPILER, "qemu-system-arm"), "serial": (_CROSS_COMPILER,)}
+_RENODE = "renode"
+_PROGRAMS = {
+    "host": ("gcc",),
+    "qemu": (_CROSS_COMPILER, "qemu-system-arm"),
+    "renode": (_CROSS_COMPILER, _RENODE),
+    "serial": (_CROSS_COMPILER,),
+}
 
 
 def missing(board: Board) -> tuple[str, ...]:
-    """The programs that `board` needs and that are not on PATH."""
-    return tuple(program for program in _PROGRAMS[board.runner.kind] if shutil.which(program) is None)
+    """The programs that `board` needs and that are not here."""
+    return tuple(program for program in _PROGRAMS[board.runner.kind] if _found(program) is None)
+
+
+def _found(program: str) -> str | None:
+    return find_renode() if program == _RENODE else shutil.which(program)
 
 
 def table(boards: Sequence[Board]) -> Table:

@@ -29,32 +29,34 @@ _VERDICT_STYLES = {
 _MOST_DISAGREEMENTS = 5  # listed one by one
 
 
-def show(report: Report, console: Console) -> None:
+def show(report: Report, console: Console, verbose: bool = False) -> None:
     """The whole report, as `harness verify` prints it. What is meant to be copied is never wrapped."""
-    console.print(body(report, console.width))
+    console.print(body(report, console.width, verbose))
     for line in closing(report):
         console.print(line, soft_wrap=True)
 
 
-def body(report: Report, width: int = WIDTH) -> RenderableType:
-    """Layer table, remarks, memory, and why the target stopped if it did."""
+def body(report: Report, width: int = WIDTH, verbose: bool = False) -> RenderableType:
+    """Layer table, remarks, memory, and why the target stopped if it did; `verbose` is that of `traceback_text`."""
     parts: list[RenderableType] = [layer_table(report, width), Text()]
     parts += [Text(line) for line in remarks(report)]
     parts.append(memory_line(report))
     if report.stopped:
         parts += [Text(), Text(printable_lines(report.stopped), style="red")]
     if report.crash is not None:
-        parts += [Text(), traceback_text(report.crash)]
+        parts += [Text(), traceback_text(report.crash, verbose)]
     return Group(*parts, Text())
 
 
 def closing(report: Report) -> list[Text]:
-    """The verdict, where the artefacts are, how to run it again."""
+    """The verdict, where the artefacts are, how to run it again: from the model, and the very image that ran."""
     lines = [headline(report)]
     if report.artifacts is not None:
         lines.append(Text(f"artefacts: {printable(str(report.artifacts))}"))
     if not report.ok:
         lines.append(Text(f"rerun: {printable(report.settings.command)}"))
+        if report.replay is not None:
+            lines.append(Text(f"replay: {printable(report.replay)}"))
     return lines
 
 

@@ -20,7 +20,7 @@ _TAIL = 4096  # bytes of the UART log that are shown: always the last ones
 
 
 def sections(report: Report) -> Iterator[Section]:
-    """Layer table, traceback, UART log to its last byte, and the command that runs it again."""
+    """Layer table, traceback, UART log to its last byte, and the commands that run it again."""
     notes = [Text(line) for line in remarks(report)]
     yield "layers", plain(Group(layer_table(report), Text(), *notes, memory_line(report), headline(report)))
     if report.stopped:
@@ -31,6 +31,8 @@ def sections(report: Report) -> Iterator[Section]:
     if report.artifacts is not None:
         yield "artefacts", printable_lines(str(report.artifacts))
     yield "rerun", printable_lines(report.settings.command)
+    if report.replay is not None:
+        yield "replay", printable_lines(report.replay)
 
 
 def uart_text(log: bytes, lines: Iterable[LogLine] = ()) -> str:

@@ -7,13 +7,14 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.debug.crash import Crash
+from harness.report.crash_details import details
 from harness.report.text import printable
 
 _GUESS_STYLE = "dim"  # a frame that is only a guess from the words on the stack
 
 
-def traceback_text(crash: Crash) -> RenderableType:
-    """The traceback, the sentence below it, and what is doubtful about both."""
+def traceback_text(crash: Crash, verbose: bool = False) -> RenderableType:
+    """The traceback, the sentence below it, what is doubtful about both, and then the details: see `details`."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     for _ in range(3):
         table.add_column(no_wrap=True)
@@ -22,4 +23,5 @@ def traceback_text(crash: Crash) -> RenderableType:
         style = _GUESS_STYLE if frame.via == "scan" else "bold" if frame.layer is not None else ""
         table.add_row(*(Text(printable(cell), style=style) for cell in (f"  {row[0]}", *row[1:])))
     remarks = [Text(printable(note)) for note in crash.notes]
-    return Group(Text("Traceback (most recent call first):"), table, Text(printable(crash.sentence)), *remarks)
+    head = Text("Traceback (most recent call first):")
+    return Group(head, table, Text(printable(crash.sentence)), *remarks, *details(crash, verbose))

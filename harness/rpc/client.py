@@ -219,11 +219,12 @@ class RpcClient:
     def _raise_crash(self, pieces: dict[int, m.Fault]) -> None:
         self._crashed = True
         try:
-            state = _parse(self._read_record(pieces)).cpu_state()
+            record = self._read_record(pieces)
+            state = _parse(record).cpu_state()
         except RunnerFailed as error:
             raise TargetCrashed(f"the firmware crashed, and its fault record cannot be read: {error}") from error
         where = "outside the model" if state.layer is None else f"in layer {state.layer}"
-        raise TargetCrashed(f"{state.reason} {where}", state=state)
+        raise TargetCrashed(f"{state.reason} {where}", state=state, record=record)
 
     def _read_record(self, pieces: dict[int, m.Fault]) -> bytes:
         """The whole record; what `pieces` lacks is asked for."""

@@ -147,7 +147,11 @@ class FaultRecord(Struct):
         """
         limit = self.psplim if self.exc_return & _USES_PSP else self.msplim
         overflowed = self.cfsr & _STACK_OVERFLOW and self.frame_address <= limit
-        return bool(self.flags & RecordFlag.FRAME) and not self.cfsr & _STACKING_FAILED and not overflowed
+        return (
+            bool(self.flags & RecordFlag.FRAME and self.frame_address)
+            and not self.cfsr & _STACKING_FAILED
+            and not overflowed
+        )
 
     def cpu_state(self) -> CpuState:
         """The registers at the faulting instruction, as far as they are known.

@@ -132,7 +132,10 @@ class SocketTransport:
         deadline = time.monotonic() + LONGEST_WRITE if deadline is None else deadline
         view = memoryview(data)
         while view:
-            if not self._writable.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            remaining = max(0.0, deadline - time.monotonic())
+            if not self._writable.poll(min(remaining, LONGEST_WRITE) * 1000):  # poll(2) counts milliseconds in 31 bits
+                if remaining > LONGEST_WRITE:
+                    continue
                 raise TimeoutError(f"the target takes no more bytes; {len(view)} of {len(data)} are left to send")
             try:
                 view = view[self._stream.send(view) :]

@@ -1,10 +1,11 @@
 """A small program that starts one other and never lets it outlive the harness. Run by `process.py`, not imported.
 
-    guardian.py CONTROL STATUS PARENT MEMORY_LIMIT INHERITED -- PROGRAM ARGUMENT…
+    guardian.py CONTROL STATUS PARENT MEMORY_LIMIT FILE_LIMIT INHERITED -- PROGRAM ARGUMENT…
 
 CONTROL is a pipe's read end: each byte is a signal to send to the program, its end means that the harness is gone.
 STATUS is a pipe's write end: one line of JSON when the program runs, one when it ended. PARENT is the harness' process
-id, MEMORY_LIMIT bytes of address space (0: no limit), INHERITED file descriptors for the program, with commas.
+id, MEMORY_LIMIT bytes of address space, FILE_LIMIT bytes of any file the program writes (0: no limit), INHERITED file
+descriptors for the program, with commas.
 
 The harness may be killed with SIGKILL, exit without clean-up, or have forked children that hold CONTROL open: so the
 parent process itself is watched as well. Should the guardian be killed, the kernel kills the program (Linux only).
@@ -23,13 +24,12 @@ import sys
 from typing import NoReturn
 
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
-LARGEST_FILE = 64 << 20  # bytes: a program that babbles on stderr must not fill the disk
 
 
 def main(argv: list[str]) -> None:
-    control, status, parent, memory_limit = (int(text) for text in argv[:4])
-    inherited = [int(text) for text in argv[4].split(",") if text]
-    command = argv[6:]
+    control, status, parent, *limits = (int(text) for text in argv[:5])
+    inherited = [int(text) for text in argv[5].split(",") if text]
+    command = argv[7:]
     for descriptor in (control, status):
         os.set_inheritable(descriptor, False)
     child_ended, child_ending = os.pipe()
@@ -41,7 +41,7 @@ def main(argv: list[str]) -> None:
     started, starting = os.pipe()  # closed by a successful exec, or carries the reason why there was none
     child = os.fork()
     if child == 0:
-        become(command, starting, memory_limit, inherited, guardian, libc)
+        become(command, starting, limits, inherited, guardian, libc)
     os.close(starting)
     release([0, 1, 2, *inherited])
     failure = os.read(started, 4096).decode()
@@ -53,7 +53,7 @@ def main(argv: list[str]) -> None:
 
 
 def become(
-    command: list[str], starting: int, memory_limit: int, inherited: list[int], guardian: int, libc: ctypes.CDLL
+    command: list[str], starting: int, limits: list[int], inherited: list[int], guardian: int, libc: ctypes.CDLL
 ) -> NoReturn:
     """Turn this forked process into the program; does not return."""
     try:
@@ -63,9 +63,9 @@ def become(
             if os.getppid() != guardian:
                 os._exit(1)
         limit(resource.RLIMIT_CORE, 0)
-        limit(resource.RLIMIT_FSIZE, LARGEST_FILE)
-        if memory_limit:
-            limit(resource.RLIMIT_AS, memory_limit)
+        for kind, most in zip((resource.RLIMIT_AS, resource.RLIMIT_FSIZE), limits):
+            if most:
+                limit(kind, most)
         for descriptor in inherited:
             os.set_inheritable(descriptor, True)
         for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and what is ignored stays so over exec

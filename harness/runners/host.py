@@ -7,13 +7,13 @@ import signal
 import socket
 from contextlib import ExitStack
 from dataclasses import dataclass
-from types import TracebackType
 
 from harness.cpustate import CpuState
 from harness.errors import RunnerFailed
 from harness.runners.base import ExitKind, Image, SocketTransport, TargetExit
 from harness.runners.process import GuardedProcess
 from harness.runners.sanitizer import parse_report
+from harness.runners.target import ProcessTarget
 
 RESIDENT_LIMIT = 4096  # MiB; a limit of address space would not do: AddressSanitizer reserves terabytes of it
 _SANITIZER_OPTIONS = {
@@ -38,31 +38,17 @@ class HostRunner:
             process = GuardedProcess([str(image.elf)], stdio=theirs.fileno(), environment=environment)
             stack.callback(process.close)
             theirs.close()
-            return HostTarget(process, ours, stack.pop_all())
+            target = HostTarget(process, SocketTransport(ours))
+            target.own(stack.pop_all())
+            return target
 
 
-class HostTarget:
+class HostTarget(ProcessTarget):
     """Firmware that runs as a process.
 
     Of a halted one the sanitizer's report on `stderr` (see `sanitizer.parse_report`) has the call chain; `halt` itself
     knows only pc, sp and the frame pointer, under those names; its memory is gone.
     """
-
-    def __init__(self, process: GuardedProcess, uart: socket.socket, resources: ExitStack) -> None:
-        self._process = process
-        self._resources = resources
-        self.transport = SocketTransport(uart)
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    @property
-    def stderr(self) -> str:
-        return self._process.stderr
-
-    def alive(self) -> bool:
-        return self._process.poll() is None
 
     def exit_reason(self, timeout: float = 0.0) -> TargetExit | None:
         status = self._process.poll(timeout)
@@ -87,14 +73,3 @@ class HostTarget:
             f"the {length} bytes at {address:#x} are gone: a halted program of the host board has ended",
             hint="Its call chain is in the sanitizer's report on stderr.",
         )
-
-    def close(self) -> None:
-        self._resources.close()
-
-    def __enter__(self) -> HostTarget:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()

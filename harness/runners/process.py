@@ -25,6 +25,8 @@ _GUARDIAN = Path(__file__).with_name("guardian.py")
 _START_SECONDS = 30.0  # for the guardian to report; it takes about 10 ms on an idle machine
 _END_SECONDS = 10.0  # for a killed process to be reaped
 
+LARGEST_FILE = 64 << 20  # bytes: a program that babbles on stderr must not fill the disk
+
 
 @dataclass(frozen=True)
 class ExitStatus:
@@ -44,8 +46,9 @@ class GuardedProcess:
     """A running program; `close()` kills it and its process group.
 
     It is killed as well when the harness exits or is killed (also by SIGKILL), and when this object is collected.
-    `pass_fds` are inherited under the same numbers. `memory_limit` is bytes of address space. What the program
-    writes to stderr is kept in an unnamed file, so that it never blocks and leaves nothing behind.
+    `pass_fds` are inherited under the same numbers, `folder` is where the program runs. `memory_limit` is bytes of
+    address space, `file_limit` those of any one file it writes; None: no limit. What the program writes to stderr, and
+    with `log_stdout` to standard output, is kept in an unnamed file, so that it never blocks and leaves nothing behind.
     """
 
     def __init__(
@@ -53,9 +56,12 @@ class GuardedProcess:
         command: Sequence[str],
         *,
         stdio: int = subprocess.DEVNULL,
+        log_stdout: bool = False,
+        folder: Path | None = None,
         pass_fds: Sequence[int] = (),
         environment: Mapping[str, str] | None = None,
         memory_limit: int | None = None,
+        file_limit: int | None = LARGEST_FILE,
     ) -> None:
         self.command = tuple(command)
         self._status: ExitStatus | None = None
@@ -67,12 +73,14 @@ class GuardedProcess:
             control_in, self._control = _pipe(stack)
             self._report, report_out = _pipe(stack)
             inherited = ",".join(map(str, pass_fds))
-            arguments = [control_in.fileno(), report_out.fileno(), self._owner, memory_limit or 0, inherited, "--"]
+            limits = [memory_limit or 0, file_limit or 0]
+            arguments = [control_in.fileno(), report_out.fileno(), self._owner, *limits, inherited, "--"]
             self._guardian = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(_GUARDIAN), *map(str, arguments), *command],
                 stdin=stdio,
-                stdout=stdio,
+                stdout=self._stderr if log_stdout else stdio,
                 stderr=self._stderr,
+                cwd=folder,
                 pass_fds=(control_in.fileno(), report_out.fileno(), *pass_fds),
                 start_new_session=True,
                 env=None if environment is None else dict(environment),
@@ -91,8 +99,12 @@ class GuardedProcess:
         """All that the program wrote to stderr so far."""
         if self._stderr.closed:
             return self._last_stderr
+        return self.stderr_since(0).decode(errors="replace")
+
+    def stderr_since(self, start: int) -> bytes:
+        """What it wrote to stderr from byte `start` on. Only before `close`."""
         size = os.fstat(self._stderr.fileno()).st_size
-        return os.pread(self._stderr.fileno(), size, 0).decode(errors="replace")
+        return os.pread(self._stderr.fileno(), max(0, size - start), start)
 
     def poll(self, timeout: float = 0.0) -> ExitStatus | None:
         """How the program ended, or None while it runs; waits up to `timeout` seconds for its end."""

@@ -14,26 +14,17 @@ import socket
 import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass
-from types import TracebackType
 
-from harness.cpustate import CpuState, MemorySpan
+from harness.cpustate import CpuState
 from harness.errors import RunnerFailed, ToolMissing
 from harness.runners.base import ExitKind, Image, SocketTransport, TargetExit
 from harness.runners.process import GuardedProcess
 from harness.runners.qmp import QmpClient, QmpRefused
+from harness.runners.target import PAGE, ProcessTarget, halted_state
 
 MEMORY_LIMIT = 4 << 30  # bytes of address space; mps3-an547 reserves 2.4 GiB, 2 of them for memory nobody uses
 TRANSLATION_BUFFER = 64  # MiB that QEMU keeps translated code in; its default is a fraction of the memory of the host
-PAGE = 1024  # bytes: QEMU checks the memory protection once a page in its debug reads of a Cortex-M
-STACK_SNAPSHOT = 4096  # bytes above the stack pointer kept with the state of a halted processor
 
-_STATUS_REGISTERS = {  # Armv8-M Architecture Reference Manual, D1.1.3: System Control Block; a subset exists on Armv7-M
-    "cfsr": 0xE000ED28,
-    "hfsr": 0xE000ED2C,
-    "mmfar": 0xE000ED34,
-    "bfar": 0xE000ED38,
-    "shcsr": 0xE000ED24,
-}
 _LOCKUP = re.compile(r"qemu: fatal: (Lockup: .*)")
 _NOISE = re.compile(r".*warning: nic \S+ has no peer\n?")  # boards with a network chip that nobody plugs in
 
@@ -88,29 +79,18 @@ class QemuRunner:
         return target
 
 
-class QemuTarget:
+class QemuTarget(ProcessTarget):
     """Firmware that runs in a QEMU of its own."""
 
     def __init__(self, process: GuardedProcess, uart: socket.socket, monitor: QmpClient, memory: int) -> None:
-        self._process = process
+        super().__init__(process, SocketTransport(uart, nudge=monitor.nudge))
         self._monitor = monitor
         self._memory = memory  # descriptor of an unnamed file that QEMU has too, under the same number
         self._halted = False
-        self._resources = ExitStack()
-        self.transport = SocketTransport(uart, nudge=monitor.nudge)
-
-    @property
-    def pid(self) -> int:
-        """QEMU's process id."""
-        return self._process.pid
 
     @property
     def stderr(self) -> str:
-        return _NOISE.sub("", self._process.stderr)
-
-    def own(self, resources: ExitStack) -> None:
-        """Take over what `close` has to end."""
-        self._resources = resources
+        return _NOISE.sub("", super().stderr)
 
     def release(self) -> None:
         """Let the stopped processor run from reset."""
@@ -127,9 +107,6 @@ class QemuTarget:
         except TimeoutError as error:
             raise RunnerFailed(str(error), where=self._process.command[0]) from error
 
-    def alive(self) -> bool:
-        return self._process.poll() is None
-
     def exit_reason(self, timeout: float = 0.0) -> TargetExit | None:
         status = self._process.poll(timeout)
         if status is None:
@@ -142,20 +119,18 @@ class QemuTarget:
         return TargetExit(ExitKind.LOST, f"QEMU {status}", detail=text)
 
     def halt(self) -> CpuState | None:
-        """Stop the processor. The state has QEMU's registers (of the two stack pointers only the one in use), the fault
-        status when a fault was ever taken, and the stack as far as it can be read; None when QEMU is gone."""
+        """Stop the processor; what `halted_state` tells, or None when QEMU is gone.
+
+        Of the two stack pointers QEMU shows only the one in use.
+        """
         try:
             self._monitor.execute("stop")
             self._halted = True
-            registers = parse_registers(self._monitor.monitor("info registers"))
-            status = {name: self._word(address) for name, address in _STATUS_REGISTERS.items()}
-            stack = self._stack(registers["sp"])
+            return halted_state(parse_registers(self._monitor.monitor("info registers")), self.read_memory)
         except EOFError:
             return None
         except TimeoutError as error:
             raise RunnerFailed(str(error), where=self._process.command[0]) from error
-        taken = status["cfsr"] or status["hfsr"]
-        return CpuState(registers, status if taken else {}, stack, reason="halted")
 
     def read_memory(self, address: int, length: int) -> bytes:
         """Memory as the processor sees it, peripherals included; protection by the MPU does not hide it."""
@@ -169,17 +144,6 @@ class QemuTarget:
             address = page_end
         return b"".join(parts)
 
-    def close(self) -> None:
-        self._resources.close()
-
-    def __enter__(self) -> QemuTarget:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
     def _read_page(self, address: int, length: int) -> bytes:
         """Bytes within one page: first as the processor would read them, then past the MPU."""
         try:
@@ -191,20 +155,6 @@ class QemuTarget:
         if len(values) != length:
             raise RunnerFailed(f"nothing readable at {address:#010x}, {length} bytes", hint=text.strip())
         return bytes.fromhex("".join(values))
-
-    def _word(self, address: int) -> int:
-        return int.from_bytes(self.read_memory(address, 4), "little")
-
-    def _stack(self, pointer: int) -> tuple[MemorySpan, ...]:
-        data = b""
-        end = pointer + STACK_SNAPSHOT
-        while pointer + len(data) < end:
-            address = pointer + len(data)
-            try:
-                data += self.read_memory(address, min(PAGE - address % PAGE, end - address))
-            except RunnerFailed:  # the end of the RAM, or a stack pointer that points nowhere
-                break
-        return (MemorySpan(pointer, data),) if data else ()
 
 
 def parse_registers(text: str) -> dict[str, int]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.board import HostRun
 from harness.compiler.choose import Objective
 from harness.compiler.csource import CSource
 from harness.compiler.graph import Kept, Tensor
@@ -103,6 +104,16 @@ class Report:
         return b"".join(piece.data for piece in self.traffic if not piece.outgoing)
 
     @property
+    def replay(self) -> str | None:
+        """The command line that runs this very image again; None when nothing of the run is kept."""
+        if self.artifacts is None:
+            return None
+        words = ["harness", "replay", str(self.artifacts)]
+        words += ["--board-url", self.settings.url] if self.settings.url else []
+        words += ["--trust"] if isinstance(self.firmware.board.runner, HostRun) and not self.settings.url else []
+        return shlex.join(words)
+
+    @property
     def stopped(self) -> str:
         """Why the run ended early, in one paragraph; empty when it did not."""
         if self.comparison.stopped is not None:
@@ -165,6 +176,7 @@ class Report:
             "notes": list(comparison.notes),
             "timings": {stage: round(seconds, 4) for stage, seconds in self.timings.items()},
             "rerun": settings.command,
+            "replay": self.replay,
             "artifacts": str(self.artifacts) if self.artifacts else None,
         }
 

@@ -57,7 +57,8 @@ def verify(
     name or file as `harness.oracle` describes, by default the best one installed. `sources` is a directory that
     `harness compile` wrote, perhaps edited since. `isolated` feeds every layer the inputs it should get. `url` names a
     serial port or pyserial URL. `objective` is what the compiler optimises for, `without` names passes of it to leave
-    out, `level` how far gcc goes; `timeout` is in seconds per layer. `artifacts` is a folder for what the run leaves.
+    out, `level` how far gcc goes; `timeout` is in seconds per layer. `artifacts` is a folder, or a file
+    called ….zip, for the bundle that the run leaves.
 
     What happens on the target, a crash and a lost emulator included, is in the report. Raises HarnessError for what
     keeps it from getting there: BadInput and its kinds, OracleFailed, ToolMissing, ToolFailed, RunnerFailed.
@@ -67,46 +68,70 @@ def verify(
     if sources is not None and without:
         raise BadInput("sources and passes to leave out: the folder was made with or without them already")
     model = Path(path)
-    folder = Artifacts(Path(artifacts)) if artifacts is not None else None
-    with clock.stage("load"):
-        graph = load_model(model)
-        arrays = _inputs(graph, inputs, samples, seed)
-    settings = Settings(
-        model=model,
-        board=where.name if isinstance(board, Board) else str(board),
-        oracle=oracle or default_name(),
-        samples=arrays[0].shape[0] if arrays else 1,
-        seed=seed,
-        inputs=Path(inputs) if inputs is not None else None,
-        url=url,
-        isolated=isolated,
-        sources=Path(sources) if sources is not None else None,
-        objective=objective,
-        without=tuple(sorted(without)),
-        level=level,
-        timeout=timeout,
-        tolerance=tolerance or Tolerance(),
-    )
+    with ExitStack() as stack:
+        folder = stack.enter_context(Artifacts(Path(artifacts))) if artifacts is not None else None
+        with clock.stage("load"):
+            graph = load_model(model)
+            arrays = _inputs(graph, inputs, samples, seed)
+        settings = Settings(
+            model=model,
+            board=where.name if isinstance(board, Board) else str(board),
+            oracle=oracle or default_name(),
+            samples=arrays[0].shape[0] if arrays else 1,
+            seed=seed,
+            inputs=Path(inputs) if inputs is not None else None,
+            url=url,
+            isolated=isolated,
+            sources=Path(sources) if sources is not None else None,
+            objective=objective,
+            without=tuple(sorted(without)),
+            level=level,
+            timeout=timeout,
+            tolerance=tolerance or Tolerance(),
+        )
+        return _verified(settings, where, graph, arrays, folder, clock)
+
+
+def _verified(
+    settings: Settings,
+    board: Board,
+    graph: Graph,
+    inputs: tuple[np.ndarray, ...],
+    folder: Artifacts | None,
+    clock: _Clock,
+) -> Report:
     if folder is not None:
-        folder.inputs(arrays)
+        folder.model(settings.model)
+        folder.inputs(inputs)
     # The oracle works in processes of its own while this one compiles and builds.
-    with Consultation(settings.oracle, model, graph, arrays, tolerance=settings.tolerance) as consultation:
+    with Consultation(settings.oracle, settings.model, graph, inputs, tolerance=settings.tolerance) as consultation:
         with clock.stage("compile"):
-            source = _source(settings, where)
+            source = _source(settings, board)
         if folder is not None:
             folder.sources(source)
         with clock.stage("build"):
-            firmware = firmware_module.build(source, where, level=level)
+            firmware = firmware_module.build(source, board, level=settings.level)
         if folder is not None:
             folder.firmware(firmware)
         with clock.stage("oracle"):
             expected = consultation.expected()
-    run = _Run(settings, where, firmware, expected, arrays, clock)
-    report = run.report()
+    report = _Run(settings, firmware, expected, inputs, clock).report()
     if folder is not None:
-        report = replace(report, artifacts=folder.folder)
+        report = replace(report, artifacts=folder.path)
         folder.results(report)
     return report
+
+
+def run_firmware(
+    settings: Settings,
+    firmware: Firmware,
+    expected: Expected,
+    inputs: Sequence[np.ndarray],
+    *,
+    progress: Progress | None = None,
+) -> Report:
+    """The last stages alone: boot an image that is there, run it, judge it. Raises what `open_session` does."""
+    return _Run(settings, firmware, expected, inputs, _Clock(progress or (lambda what, done, total: None))).report()
 
 
 def _inputs(graph: Graph, path: Path | str | None, samples: int | None, seed: int) -> tuple[np.ndarray, ...]:
@@ -149,14 +174,12 @@ class _Run:
     def __init__(
         self,
         settings: Settings,
-        board: Board,
         firmware: Firmware,
         expected: Expected,
         inputs: Sequence[np.ndarray],
         clock: _Clock,
     ) -> None:
         self.settings = settings
-        self.board = board
         self.firmware = firmware
         self.expected = expected
         self.inputs = inputs
@@ -165,7 +188,7 @@ class _Run:
 
     def report(self) -> Report:
         limits = {} if self.settings.timeout is None else {"timeout": self.settings.timeout}
-        session = open_session(self.firmware, self.board, self.settings.url, **limits)
+        session = open_session(self.firmware, self.firmware.board, self.settings.url, **limits)
         comparison = self._comparison(session)
         return Report(
             settings=self.settings,
@@ -204,5 +227,10 @@ class _Run:
         """Say in words what stopped the target, while what is left of it can still be asked."""
         edited = [self.settings.sources] if self.settings.sources is not None else []
         self.crash = explain_stop(
-            stopped, self.firmware.elf, source=self.firmware.source, read_memory=read_memory, search=edited
+            stopped,
+            self.firmware.elf,
+            source=self.firmware.source,
+            read_memory=read_memory,
+            search=edited,
+            board=self.firmware.board,
         )

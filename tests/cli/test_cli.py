@@ -18,7 +18,13 @@ from tests.cli.conftest import ROOT, Run
 from tests.edited_sources import FLIP, READ_NOWHERE, SPIN, four_layers, insert, sources
 
 
-@pytest.mark.parametrize("command", [[], ["verify"], ["compile"], ["profile"], ["boards"], ["doctor"], ["demo"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *([], ["verify"], ["replay"], ["compile"], ["profile"], ["boards"], ["doctor"], ["demo"]),
+        *(["crash", "decode"], ["crash", "gdb"]),
+    ],
+)
 def test_every_command_explains_itself(run: Run, command: list[str]) -> None:
     done = run(*command, "--help")
     assert done.returncode == 0
@@ -136,12 +142,12 @@ def test_boards(run: Run) -> None:
 def test_boards_as_json_say_what_is_missing(run: Run) -> None:
     here = {board["name"]: board for board in json.loads(run("boards", "--json", "-").stdout)["boards"]}
     assert (here["qemu_cortex_m0"]["flash_bytes"], here["qemu_cortex_m0"]["ram_bytes"]) == (256 << 10, 16 << 10)
-    nowhere = {
-        board["name"]: board for board in json.loads(run("boards", "--json", "-", PATH="/nowhere").stdout)["boards"]
-    }
+    elsewhere = run("boards", "--json", "-", PATH="/nowhere", RENODE="/bin/sh")
+    nowhere = {board["name"]: board for board in json.loads(elsewhere.stdout)["boards"]}
     assert nowhere["qemu_cortex_m3"]["runs_here"] is False
     assert "qemu-system-arm" in nowhere["qemu_cortex_m3"]["missing"]
     assert nowhere["host"]["missing"] == ["gcc"]
+    assert nowhere["renode_cortex_m4"]["missing"] == ["arm-none-eabi-gcc"]  # Renode is where its variable says
 
 
 def test_a_reader_that_stops_reading_is_no_verdict() -> None:

@@ -14,33 +14,12 @@ from tests.debug.lab import Core
 REGISTERS = (*(f"r{n}" for n in range(13)), "sp", "lr", "pc")
 
 
-class Stub:
-    """QEMU with an ELF loaded, stopped before its first instruction; use in a `with` block."""
+class Connection:
+    """Packets to a gdb stub at the other end of `stream`, and back. EOFError: the stub is gone."""
 
-    def __init__(self, core: Core, elf: Path) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                ["qemu-system-arm", "-M", core.machine, "-display", "none", "-serial", "none", "-monitor", "none",
-                 "-net", "none", "-S", "-kernel", str(elf), "-chardev", f"socket,id=gdb,fd={theirs.fileno()}",
-                 "-gdb", "chardev:gdb"],
-                pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            )  # fmt: skip
-        self._stream = ours
-        self._stream.settimeout(20)
+    def __init__(self, stream: socket.socket) -> None:
+        self._stream = stream
         self._received = b""
-        self.ask("Qqemu.sstep=1")  # step with interrupts and timers on
-
-    def __enter__(self) -> Stub:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        with suppress(OSError):
-            self._stream.close()
-        self._process.kill()
-        self._process.wait(10)
 
     def ask(self, command: str) -> str:
         """Send a packet; the next packet that comes back."""
@@ -61,6 +40,34 @@ class Stub:
     def registers(self) -> dict[str, int]:
         words = struct.unpack("<16I", bytes.fromhex(self.ask("g")[:128]))
         return dict(zip(REGISTERS, words, strict=True))
+
+
+class Stub(Connection):
+    """QEMU with an ELF loaded, stopped before its first instruction; use in a `with` block."""
+
+    def __init__(self, core: Core, elf: Path) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                ["qemu-system-arm", "-M", core.machine, "-display", "none", "-serial", "none", "-monitor", "none",
+                 "-net", "none", "-S", "-kernel", str(elf), "-chardev", f"socket,id=gdb,fd={theirs.fileno()}",
+                 "-gdb", "chardev:gdb"],
+                pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+        super().__init__(ours)
+        self._stream.settimeout(20)
+        self.ask("Qqemu.sstep=1")  # step with interrupts and timers on
+
+    def __enter__(self) -> Stub:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with suppress(OSError):
+            self._stream.close()
+        self._process.kill()
+        self._process.wait(10)
 
     def read(self, address: int, length: int) -> bytes:
         answer = self.ask(f"m{address:x},{length:x}")

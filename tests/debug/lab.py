@@ -197,7 +197,7 @@ def build(core: Core, level: str, folder: Path, *flags: str, dwarf: int = 4, mod
 
 def run(core: Core, elf: Path, folder: Path) -> list[Crashed]:
     """Every crash of a program that captures by itself, in order."""
-    return list(_records(_dump(core, elf, folder)))
+    return list(_records(core, _dump(core, elf, folder)))
 
 
 def run_with_module(core: Core, elf: Path, folder: Path) -> list[Crashed]:
@@ -225,11 +225,12 @@ def _dump(core: Core, elf: Path, folder: Path) -> bytes:
 
 _WORDS = (
     *("progress", *(f"r{n}" for n in range(4, 12)), "exc_return", "msp", "psp", "control", "ipsr"),
-    *("cfsr", "hfsr", "mmfar", "bfar", "shcsr", "sfsr", "sfar", "main_stack", "process_stack", "stack_bytes"),
+    *("cfsr", "hfsr", "mmfar", "bfar", "shcsr", "sfsr", "sfar", "fpccr", "fpcar"),
+    *("main_stack", "process_stack", "stack_bytes"),
 )
 
 
-def _records(data: bytes) -> list[Crashed]:
+def _records(core: Core, data: bytes) -> list[Crashed]:
     crashes = []
     size = len(_WORDS) * 4
     while data:
@@ -237,12 +238,13 @@ def _records(data: bytes) -> list[Crashed]:
         stack_bytes = words["stack_bytes"]
         main = MemorySpan(words["main_stack"], data[size : size + stack_bytes])
         process = MemorySpan(words["process_stack"], data[size + stack_bytes : size + 2 * stack_bytes])
-        crashes.append(_crashed(words, (main, process)))
+        lazy = [MemorySpan(0xE000EF34, struct.pack("<2I", words["fpccr"], words["fpcar"]))] if core.fpu else []
+        crashes.append(_crashed(words, (main, process, *lazy)))
         data = data[size + 2 * stack_bytes :]
     return crashes
 
 
-def _crashed(words: dict[str, int], memory: tuple[MemorySpan, MemorySpan]) -> Crashed:
+def _crashed(words: dict[str, int], memory: tuple[MemorySpan, ...]) -> Crashed:
     on_process_stack = bool(words["exc_return"] & 4)
     frame = words["psp"] if on_process_stack else words["msp"]
     # after an overflow the frame may lie in the neighbouring stack

@@ -1,127 +1,21 @@
-"""Judging layers, against a device made of the operators' references and one shared arena, with faults put in.
-
-The arena has two places that the layers use in turn, so that every tensor is overwritten two layers later: a comparison
-that read a layer's inputs too late would see the wrong ones.
-"""
+"""Judging layers, against a device made of the operators' references, with faults put in."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from harness.board import Target
-from harness.compiler.csource import CSource, Layer, Placement
-from harness.compiler.frontends import load_model
-from harness.compiler.graph import Graph
-from harness.compiler.ops import reference, run_reference
-from harness.debug.compare import compare
-from harness.debug.comparison import Comparison, Status
-from harness.errors import RunnerFailed
-from harness.oracle import Expected, draw_inputs
-from harness.verdict import TargetCrashed, TargetTimedOut, Verdict
-from tests.models import Net
+from harness.compiler.csource import CSource, Placement
+from harness.compiler.ops import run_reference
+from harness.debug.comparison import Status
+from harness.oracle import draw_inputs
+from harness.verdict import Verdict
+from tests.debug.numpy_device import Device, branched, bump, chain, judged, scramble, statuses
 
 MATCH, LOCAL, PROPAGATED, NOT_RUN = Status.MATCH, Status.LOCAL, Status.PROPAGATED, Status.NOT_RUN
-Fault = Callable[[np.ndarray], np.ndarray]
-PLACE = 1024  # bytes of each of the two places
-
-
-@dataclass(frozen=True)
-class Done:
-    index: int
-    crc32: int
-
-
-@dataclass
-class Device:
-    """A session whose target is numpy. `faults` change what a layer computes, `stops` are raised by it."""
-
-    source: CSource
-    faults: dict[int, Fault] = field(default_factory=dict)
-    stops: dict[int, Exception] = field(default_factory=dict)
-    spills: dict[int, int] = field(default_factory=dict)  # layer: the tensor whose first byte it writes over
-    whole_model_stops: Exception | None = None
-    whole_model_fault: Fault | None = None
-    memory: bytearray = field(default_factory=lambda: bytearray(2 * PLACE))
-    reads: list[int] = field(default_factory=list)
-    resets: int = 0
-    runs: int = 0  # of single layers
-
-    def write_tensor(self, tensor: int, values: np.ndarray) -> None:
-        place = self.source.placements[tensor]
-        assert values.nbytes == place.bytes
-        self.memory[place.offset : place.offset + place.bytes] = values.tobytes()
-
-    def read_tensor(self, tensor: int) -> np.ndarray:
-        self.reads.append(tensor)
-        return self._tensor(tensor)
-
-    def run_layers(self, first: int = 0, end: int | None = None) -> Sequence[Done]:
-        end = len(self.source.layers) if end is None else end
-        return [self._run(layer) for layer in self.source.layers[first:end]]
-
-    def run(self) -> None:
-        if self.whole_model_stops is not None:
-            raise self.whole_model_stops
-        self.run_layers()
-        if self.whole_model_fault is not None:
-            output = self.source.graph.outputs[0]
-            self.write_tensor(output, self.whole_model_fault(self._tensor(output)))
-
-    def reset(self) -> None:
-        self.resets += 1
-        self.memory[:] = bytes(len(self.memory))
-
-    def _run(self, layer: Layer) -> Done:
-        self.runs += 1
-        if layer.index in self.stops:
-            raise self.stops[layer.index]
-        graph = self.source.graph
-        op = graph.ops[layer.index]
-        operands = [None if graph.tensor(t).data is not None else self._tensor(t) for t in op.inputs]
-        (made,) = reference(graph, op, operands)
-        if layer.index in self.faults:
-            made = self.faults[layer.index](made)
-        self.write_tensor(op.outputs[0], made)
-        if layer.index in self.spills:
-            self.memory[self.source.placements[self.spills[layer.index]].offset] ^= 0x40
-        return Done(layer.index, zlib.crc32(made.tobytes()))
-
-    def _tensor(self, tensor: int) -> np.ndarray:
-        place, t = self.source.placements[tensor], self.source.graph.tensor(tensor)
-        data = bytes(self.memory[place.offset : place.offset + place.bytes])
-        return np.frombuffer(data, t.dtype.np).reshape(t.shape)
-
-
-def chain(folder: Path, dtype: str) -> CSource:
-    """Six layers, each reading the one before."""
-    net = Net(seed=5, dtype=dtype)
-    x = net.conv2d(net.input((1, 6, 6, 2)), out_channels=4)
-    x = net.depthwise_conv2d(x)
-    x = net.conv2d(x, (1, 1), 3)
-    x = net.average_pool(x)
-    x = net.reshape(x)
-    net.fully_connected(x, 5)
-    path = folder / f"chain_{dtype}.tflite"
-    path.write_bytes(net.build())
-    graph = load_model(path)
-    layers = tuple(
-        Layer(i, f"layer_{i}", op.kind, (i,), (_variable(graph, op.inputs),), op.outputs, f"layers/{i:03}.c", 0)
-        for i, op in enumerate(graph.ops)
-    )
-    chained = [graph.inputs[0], *(layer.outputs[0] for layer in layers)]
-    placements = {t: Placement(i % 2 * PLACE, graph.tensor(t).bytes) for i, t in enumerate(chained)}
-    return CSource(graph.name, Target("host", frozenset()), graph, {}, layers, placements, 2 * PLACE, 2 * PLACE, 0)
-
-
-def _variable(graph: Graph, tensors: Sequence[int]) -> int:
-    (only,) = (t for t in tensors if graph.tensor(t).data is None)
-    return only
 
 
 @pytest.fixture(scope="module")
@@ -134,48 +28,9 @@ def float_source(tmp_path_factory: pytest.TempPathFactory) -> CSource:
     return chain(tmp_path_factory.mktemp("model"), "float32")
 
 
-def judged(device: Device, samples: int = 1, **options: object) -> Comparison:
-    graph = device.source.graph
-    inputs = draw_inputs(graph, 0, samples)
-    runs = [run_reference(graph, [array[k] for array in inputs]) for k in range(samples)]
-    tensors = {t: np.stack([run[t] for run in runs]) for op in graph.ops for t in op.outputs}
-    return compare(device, device.source, Expected("numpy", tensors), inputs, **options)  # type: ignore[arg-type]
-
-
-def statuses(comparison: Comparison) -> list[Status]:
-    return [result.status for result in comparison.layers]
-
-
-def bump(values: np.ndarray) -> np.ndarray:
-    """One element wrong by one."""
-    changed = values.copy()
-    changed.reshape(-1)[0] += 1 if changed.reshape(-1)[0] < 100 else -1
-    return changed
-
-
-def scramble(values: np.ndarray) -> np.ndarray:
-    """Every element wrong, and differently for different inputs."""
-    return (values.astype(np.int16) ^ 0x35).astype(values.dtype)
-
-
 @pytest.fixture(scope="module")
-def branched(tmp_path_factory: pytest.TempPathFactory) -> CSource:
-    """Layer 3 adds what layers 0 and 2 made; layer 1 has an output of the model. Every tensor has its own place."""
-    net = Net(seed=6)
-    start = net.conv2d(net.input((1, 4, 4, 2)), (1, 1), 3)
-    net.max_pool(start)
-    net.add(start, net.conv2d(start, (1, 1), 3))
-    path = tmp_path_factory.mktemp("model") / "branched.tflite"
-    path.write_bytes(net.build())
-    graph = load_model(path)
-    variable = [*graph.inputs, *(t for op in graph.ops for t in op.outputs)]
-    reads = [tuple(t for t in op.inputs if t in variable) for op in graph.ops]
-    layers = tuple(
-        Layer(i, f"layer_{i}", op.kind, (i,), reads[i], op.outputs, f"layers/{i:03}.c", 0)
-        for i, op in enumerate(graph.ops)
-    )
-    places = {t: Placement(128 * i, graph.tensor(t).bytes) for i, t in enumerate(variable)}
-    return CSource(graph.name, Target("host", frozenset()), graph, {}, layers, places, 2 * PLACE, 2 * PLACE, 0)
+def branches(tmp_path_factory: pytest.TempPathFactory) -> CSource:
+    return branched(tmp_path_factory.mktemp("model"))
 
 
 # ---- what matches ------------------------------------------------------------------------------------------------
@@ -265,31 +120,31 @@ def test_a_layer_that_reads_what_nothing_wrote(source: CSource) -> None:
     assert "from run to run" in comparison.layers[2].note
 
 
-def test_a_layer_that_writes_over_what_a_later_one_reads(branched: CSource) -> None:
-    victim = branched.layers[0].outputs[0]
-    comparison = judged(Device(branched, spills={2: victim}), samples=2)
+def test_a_layer_that_writes_over_what_a_later_one_reads(branches: CSource) -> None:
+    victim = branches.layers[0].outputs[0]
+    comparison = judged(Device(branches, spills={2: victim}), samples=2)
     assert statuses(comparison) == [MATCH, MATCH, LOCAL, PROPAGATED]
     guilty = comparison.layers[2]
     assert guilty.difference.mismatches == 0
-    assert guilty.note == f"writes over tensor {victim} {branched.graph.tensor(victim).name!r}, which layer 3 reads"
+    assert guilty.note == f"writes over tensor {victim} {branches.graph.tensor(victim).name!r}, which layer 3 reads"
     assert comparison.verdict is Verdict.MISMATCH
 
 
-def test_a_wrong_layer_that_also_writes_over_another_tensor_is_said_to(branched: CSource) -> None:
-    victim = branched.layers[0].outputs[0]
-    guilty = judged(Device(branched, {2: scramble}, spills={2: victim})).layers[2]
+def test_a_wrong_layer_that_also_writes_over_another_tensor_is_said_to(branches: CSource) -> None:
+    victim = branches.layers[0].outputs[0]
+    guilty = judged(Device(branches, {2: scramble}, spills={2: victim})).layers[2]
     assert (guilty.status, guilty.sample) == (LOCAL, 0)
     assert "writes over tensor" in guilty.note
 
 
-def test_a_layer_that_writes_over_the_input_of_the_model(branched: CSource) -> None:
-    assert statuses(judged(Device(branched, spills={0: branched.graph.inputs[0]}))) == [MATCH] * 4  # nobody reads it
+def test_a_layer_that_writes_over_the_input_of_the_model(branches: CSource) -> None:
+    assert statuses(judged(Device(branches, spills={0: branches.graph.inputs[0]}))) == [MATCH] * 4  # nobody reads it
 
 
-def test_a_layer_that_writes_over_an_output_of_the_model(branched: CSource) -> None:
-    victim = branched.layers[1].outputs[0]
-    assert victim in branched.graph.outputs
-    comparison = judged(Device(branched, spills={3: victim}))
+def test_a_layer_that_writes_over_an_output_of_the_model(branches: CSource) -> None:
+    victim = branches.layers[1].outputs[0]
+    assert victim in branches.graph.outputs
+    comparison = judged(Device(branches, spills={3: victim}))
     assert statuses(comparison) == [MATCH, MATCH, MATCH, LOCAL]
     assert comparison.layers[3].note.endswith("which is an output of the model")
     assert comparison.whole_model_agrees is not False
@@ -318,89 +173,6 @@ def test_floats_outside_the_tolerance_do_not(float_source: CSource) -> None:
     comparison = judged(Device(float_source, {1: lambda values: values * np.float32(1.001)}))
     assert statuses(comparison)[:2] == [MATCH, LOCAL]
     assert LOCAL not in statuses(comparison)[2:]
-
-
-# ---- targets that stop -------------------------------------------------------------------------------------------
-
-
-def test_layers_after_a_crash_are_not_run(source: CSource) -> None:
-    crash = TargetCrashed("precise bus fault", layer=3)
-    stopped: list[object] = []
-    comparison = judged(Device(source, stops={3: crash}), on_stop=stopped.append)
-    assert statuses(comparison) == [MATCH, MATCH, MATCH, NOT_RUN, NOT_RUN, NOT_RUN]
-    assert comparison.verdict is Verdict.CRASH
-    assert comparison.stopped is crash
-    assert stopped == [crash]
-    assert comparison.outputs == ()
-    assert comparison.whole_model_agrees is None
-
-
-def test_wrong_layers_before_a_crash_are_judged_on_a_fresh_target(source: CSource) -> None:
-    device = Device(source, {1: scramble}, {4: TargetTimedOut("no answer", layer=4)})
-    seen: list[int] = []
-    comparison = judged(device, on_stop=lambda stopped: seen.append(device.resets))
-    assert statuses(comparison) == [MATCH, LOCAL, PROPAGATED, PROPAGATED, NOT_RUN, NOT_RUN]
-    assert comparison.verdict is Verdict.TIMEOUT
-    assert seen == [0], "the evidence has to be taken before the target starts afresh"
-    assert device.resets == 1
-
-
-def test_a_target_that_does_not_start_again_leaves_a_presumption(source: CSource) -> None:
-    class Stubborn(Device):
-        def reset(self) -> None:
-            raise RunnerFailed("the port vanished")
-
-    device = Stubborn(source, {1: scramble}, {4: TargetCrashed("fault", layer=4)})
-    comparison = judged(device)
-    assert statuses(comparison) == [MATCH, LOCAL, PROPAGATED, PROPAGATED, NOT_RUN, NOT_RUN]
-    assert "checksum" in comparison.layers[1].note
-    assert "the port vanished" in comparison.notes[0]
-    assert comparison.verdict is Verdict.CRASH
-
-
-def test_a_crash_of_the_whole_model_only(source: CSource) -> None:
-    comparison = judged(Device(source, whole_model_stops=TargetCrashed("stack overflow")))
-    assert statuses(comparison) == [MATCH] * 6
-    assert comparison.verdict is Verdict.CRASH
-
-
-def test_a_layer_that_ran_for_one_sample_and_not_for_the_next_is_not_known_to_match(source: CSource) -> None:
-    device = Device(source)
-
-    def second_time(values: np.ndarray) -> np.ndarray:
-        if device.runs > 2 * len(source.layers):
-            raise TargetCrashed("fault", layer=2)
-        return values
-
-    device.faults[2] = second_time
-    comparison = judged(device, samples=2)
-    assert statuses(comparison) == [MATCH, MATCH, NOT_RUN, NOT_RUN, NOT_RUN, NOT_RUN]
-    assert comparison.last_sample == 1
-
-
-def test_a_lost_emulator_is_neither_mismatch_nor_crash(source: CSource) -> None:
-    lost = RunnerFailed("QEMU was killed by SIGKILL")
-    comparison = judged(Device(source, stops={2: lost}))
-    assert comparison.verdict is Verdict.INFRASTRUCTURE
-    assert comparison.broken is lost
-    assert statuses(comparison) == [MATCH, MATCH, NOT_RUN, NOT_RUN, NOT_RUN, NOT_RUN]
-
-
-def test_a_crash_in_the_second_pass_only(source: CSource) -> None:
-    device = Device(source, {0: scramble, 3: scramble})
-
-    def second_pass(values: np.ndarray) -> np.ndarray:
-        if device.runs > len(source.layers):
-            raise TargetCrashed("fault", layer=2)
-        return values
-
-    device.faults[2] = second_pass
-    stopped: list[object] = []
-    comparison = judged(device, on_stop=stopped.append)
-    assert statuses(comparison) == [LOCAL, PROPAGATED, PROPAGATED, PROPAGATED, PROPAGATED, PROPAGATED]
-    assert "checksum" in comparison.layers[3].note
-    assert comparison.verdict is Verdict.CRASH
-    assert len(stopped) == 1
 
 
 def test_progress_counts_layers_over_all_samples(source: CSource) -> None:

@@ -21,7 +21,7 @@ from harness.oracle import Expected, draw_inputs
 from harness.verdict import Verdict
 from harness.verification import verify
 from tests.constant_channels import FAR, chain, saturate, with_constants
-from tests.debug.test_compare import Device, Done, bump, statuses
+from tests.debug.numpy_device import Device, Done, bump, statuses
 from tests.models import Net
 
 MATCH, LOCAL, PROPAGATED = Status.MATCH, Status.LOCAL, Status.PROPAGATED

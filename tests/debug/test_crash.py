@@ -14,6 +14,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
+from elftools.elf.elffile import ELFFile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
@@ -30,6 +31,7 @@ from harness.debug.places import AddressMap, quoted
 from harness.debug.unwind import Unwinder, Via
 from harness.dtypes import DType
 from harness.errors import BadInput, RunnerFailed
+from harness.report.console import plain
 from harness.report.traceback import traceback_text
 from tests.debug import lab
 from tests.debug.conftest import Crashes
@@ -245,8 +247,10 @@ def places(toolchain: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
         (0x20001004, "variable", "in the variable counter, 4 bytes from its start"),
         (0x40004000, "peripheral", "where this firmware has nothing (peripheral region)"),
         (0x60000000, "unmapped", "where this firmware has nothing (external RAM region)"),
-        (0xE000ED28, "unmapped", "where this firmware has nothing (system region)"),
-        (0xFFFFFFFF, "unmapped", "where this firmware has nothing (system region)"),
+        (0xE000ED28, "system", "in the system control block (SCB)"),
+        (0xE000E018, "system", "in the system timer (SysTick)"),
+        (0xE0003000, "unmapped", "where this firmware has nothing (private peripheral region)"),
+        (0xFFFFFFFF, "unmapped", "where this firmware has nothing (vendor's system region)"),
     ],
 )
 def test_what_lies_at_an_address(address: int, kind: str, text: str, places: Path) -> None:
@@ -344,6 +348,18 @@ def _sane(crash: Crash) -> None:
         assert frame.via == "scan" or not guessed, "what rests on a guess is one"
         assert not guessed or "guessed" in frame.label
     assert len(crash.lines()) < 1000
+    for variable in (v for f in crash.frames for v in f.variables):
+        assert variable.name
+        assert (variable.value is None) == bool(variable.why)
+    assert not any(f.variables for f in crash.frames if f.via == "scan"), "of a guess nothing is known"
+    assert len(crash.listings) <= 3
+    for listing in crash.listings:
+        assert len(listing.source) <= 9
+        assert len(listing.instructions) <= 9
+    for verbose in (False, True):
+        text = plain(traceback_text(crash, verbose))
+        assert all(line.isprintable() for line in text.splitlines())
+        assert len(text) < 100_000
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -351,6 +367,24 @@ def _sane(crash: Crash) -> None:
 def test_garbage_is_explained_and_never_raises(data: st.DataObject, crashes: Callable[[str, str], Crashes]) -> None:
     found = crashes("m33", "-O2")
     _sane(explain(data.draw(_garbage(_interesting(found))), found.elf, source=_source()))
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_damaged_debug_information_never_raises(
+    data: st.DataObject, crashes: Callable[[str, str], Crashes], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    found = crashes("m3", data.draw(st.sampled_from(["-O0", "-O2"])))
+    content = bytearray(found.elf.read_bytes())
+    with found.elf.open("rb") as file:
+        sections = [s for s in ELFFile(file).iter_sections() if s.name.startswith(".debug") and s["sh_size"]]
+        places = {s.name: (s["sh_offset"], s["sh_size"]) for s in sections}
+    for _ in range(data.draw(st.integers(1, 20))):
+        offset, size = places[data.draw(st.sampled_from(sorted(places)))]
+        content[offset + data.draw(st.integers(0, size - 1))] = data.draw(st.integers(0, 255))
+    damaged = tmp_path_factory.mktemp("damaged") / "firmware.elf"
+    damaged.write_bytes(content)
+    _sane(explain(data.draw(st.sampled_from(found.found)).state, damaged, source=_source()))
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -32,7 +32,7 @@ def cycles(timing: Timing, *lines: str, jumps: bool = True) -> tuple[int, int] |
 
 @pytest.mark.parametrize(
     ("lines", "wanted"),
-    [  # DDI 0337I, 3.3.2: "normally three cycles total" and so on
+    [  # section 3.3.2 of either manual: "normally three cycles total" and so on
         (["ldr r0, [r1, #0]", "ldr r1, [r2, #0]"], 3),
         (["ldr r0, [r1, r2]", "str r0, [r3, #20]"], 3),
         (["ldr r0, [r1, r2]", "str r1, [r3, r2]"], 3),
@@ -49,9 +49,39 @@ def test_a_load_through_what_was_just_loaded_does_not_overlap() -> None:
     assert cycles(M3, "ldr r0, [r1, #0]", "ldr r2, [r0, #0]") == (4, 4)
 
 
-def test_an_address_from_the_instruction_before_may_stall() -> None:
-    assert cycles(M3, "add r1, r1, #4", "ldr r0, [r1, #0]") == (3, 4)
-    assert cycles(M3, "add r3, r1, #4", "ldr r0, [r1, #0]") == (3, 3)
+@pytest.mark.parametrize(
+    ("lines", "wanted"),
+    [
+        (["add r1, r1, #4", "ldr r0, [r1, #0]"], (4, 4)),
+        (["mul r3, r1, r2", "ldr r0, [r1, r3]"], (4, 4)),
+        (["udiv r3, r1, r2", "ldrd r0, r1, [r3, #8]"], (6, 16)),
+        (["add r1, r1, #4", "strb r0, [r1, r2]"], (4, 4)),
+        (["add r1, r1, #4", "str r0, [r1, #4]"], (2, 3)),  # "any store" stalls, but "is always one cycle"
+        (["adds r0, #4", "ldmia r0!, {r1, r2}"], (5, 5)),
+        (["add sp, #8", "pop {r4, r5}"], (5, 5)),
+        (["add r3, r1, #4", "ldr r0, [r1, #0]"], (3, 3)),
+        (["cmp r1, #4", "ldr r0, [r1, #0]"], (3, 3)),  # reads its first operand only
+        (["add r1, r1, #4", "nop", "ldr r0, [r1, #0]"], (4, 4)),
+    ],
+)
+@pytest.mark.parametrize("timing", [M3, M4], ids=lambda timing: timing.name)
+def test_an_address_from_the_instruction_before_stalls(
+    timing: Timing, lines: list[str], wanted: tuple[int, int]
+) -> None:
+    assert cycles(timing, *lines) == wanted
+
+
+def test_an_address_from_the_instruction_before_costs_nothing_on_armv6m() -> None:
+    for timing in (M0, M0PLUS):
+        assert cycles(timing, "adds r1, r1, #4", "ldr r0, [r1, #0]") == (3, 3)
+        assert cycles(timing, "add sp, #8", "pop {r4, r5}") == (4, 4)
+
+
+def test_it_is_folded_onto_16_bits_only() -> None:
+    wide, narrow = (M3.step(Instruction(0, size, "add", "r0, r1, r2"), None, False) for size in (4, 2))
+    it = Instruction(4, 2, "ite", "eq")
+    assert M3.cost(M3.step(it, wide, False)) == Cycles(1, 1)
+    assert M3.cost(M3.step(it, narrow, False)) == Cycles(0, 1)
 
 
 @pytest.mark.parametrize(
@@ -69,10 +99,16 @@ def test_an_address_from_the_instruction_before_may_stall() -> None:
         ("ittte ne", (0, 1), (0, 1)),
         ("movs.w r0, #7", (1, 1), (1, 1)),
         ("mov pc, r3", (2, 4), (2, 4)),
+        ("ldr.w pc, [r3, r2, lsl #2]", (5, 5), (5, 5)),  # 3.3.2: "this operation takes at least five cycles"
+        ("tbb [pc, r0]", (6, 6), (6, 6)),  # "at least six cycles"
+        ("strexh r0, r1, [r2]", (2, 2), (2, 2)),
+        ("cpsid i", (1, 2), (1, 2)),
+        ("mrs r0, PRIMASK", (1, 2), (1, 2)),
+        ("dsb sy", None, None),  # 1 + B, of which only the least is published
         ("addls.w r0, r0, r1", (1, 1), (1, 1)),
     ],
 )
-def test_rows(line: str, m3: tuple[int, int], m4: tuple[int, int]) -> None:
+def test_rows(line: str, m3: tuple[int, int] | None, m4: tuple[int, int] | None) -> None:
     assert cycles(M3, line) == m3
     assert cycles(M4, line) == m4
 
@@ -86,6 +122,12 @@ def test_rows(line: str, m3: tuple[int, int], m4: tuple[int, int]) -> None:
         ("pop {r4, r5}", 3, 3),
         ("bl 1234 <f>", 4, 3),
         ("bx lr", 3, 2),
+        ("blx r3", 3, 2),
+        ("mrs r0, PRIMASK", 4, 3),
+        ("dsb sy", 4, 3),
+        ("cpsid i", 1, 1),
+        ("stmia r0!, {r1, r2, r3}", 4, 4),
+        ("push {r4, lr}", 3, 3),
         ("bne.n 12", 3, 2),
         ("ldmia r0!, {r1, r2, r3}", 4, 4),
         ("mov pc, lr", 3, 2),
@@ -103,10 +145,47 @@ def test_a_branch_that_is_not_taken_costs_one(timing: Timing) -> None:
 
 def test_floating_point_only_where_there_is_a_unit() -> None:
     assert cycles(M4, "vmla.f32 s0, s1, s2") == (3, 3)
-    assert cycles(M4, "vdiv.f32 s0, s1, s2") == (14, 14)
+    assert cycles(M4, "vdiv.f32 s0, s1, s2") == (1, 14)  # one "if no more floating-point instructions are executed"
     assert cycles(M4, "vpush {d8}") == (3, 3)
     assert cycles(M4, "vldmia r0!, {s16-s19}") == (5, 5)
     assert cycles(M3, "vmla.f32 s0, s1, s2") is None
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        ("vmov.f32 s0, s1", 1),
+        ("vmov.f32 s0, #112", 1),
+        ("vmov s0, r1", 2),
+        ("vmov r1, s0", 2),
+        ("vmov r0, r1, d4", 2),
+        ("vmov.32 r0, d4[1]", 1),
+        ("vldr s0, [r1, #4]", 2),
+        ("vstr d0, [r1, #4]", 3),
+    ],
+)
+def test_moves_of_floats(line: str, wanted: int) -> None:
+    assert cycles(M4, line) == (wanted, wanted)
+
+
+@pytest.mark.parametrize(
+    ("lines", "wanted"),
+    [  # the note below Table 7-1: "one cycle longer if their result is consumed by the following instruction"
+        (["vadd.f32 s0, s1, s2", "vmul.f32 s3, s0, s4"], 3),
+        (["vadd.f32 s0, s1, s2", "vmul.f32 s0, s3, s4"], 2),
+        (["vcvt.f32.s32 s0, s0", "vstr s0, [r1]"], 4),
+        (["vmul.f32 s0, s1, s2", "vcmpe.f32 s0, #0.0"], 3),
+        (["vmul.f32 s0, s1, s2", "vmov r0, s0"], 4),
+        (["vmla.f32 s0, s1, s2", "vmla.f32 s0, s3, s4"], 6),  # which adds to it a cycle later
+        (["vmla.f32 s0, s1, s2", "vmla.f32 s3, s0, s4"], 7),
+        (["vneg.f32 s0, s1", "vadd.f32 s3, s0, s4"], 2),  # moves a sign: no arithmetic in section 7.2.6
+        (["vdiv.f32 s0, s1, s2", "vadd.f32 s3, s4, s5"], 15),
+        (["vdiv.f32 s0, s1, s2", "vstr s0, [r1]"], 17),
+        (["add r1, r1, #4", "vldr s0, [r1, #4]"], 4),
+    ],
+)
+def test_floats_needed_at_once(lines: list[str], wanted: int) -> None:
+    assert cycles(M4, *lines) == (wanted, wanted)
 
 
 def test_what_the_table_does_not_have_is_not_guessed() -> None:

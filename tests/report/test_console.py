@@ -103,6 +103,15 @@ def test_what_is_to_be_copied_is_never_wrapped(right: Report) -> None:
     lines = rendered(wrong).splitlines()
     assert f"artefacts: {far}" in lines
     assert f"rerun: {wrong.settings.command}" in lines
+    assert lines[-1] == f"replay: harness replay {far}"
+
+
+def test_the_replay_command_says_what_the_bundle_does_not(right: Report) -> None:
+    assert right.replay is None
+    kept = replace(right, artifacts=Path("a b.zip"))
+    assert kept.replay == "harness replay 'a b.zip'"
+    behind = replace(kept, settings=replace(kept.settings, url="socket://x:1"))
+    assert behind.replay == "harness replay 'a b.zip' --board-url socket://x:1"
 
 
 def test_the_rerun_command_says_all_that_was_asked_for(right: Report) -> None:

@@ -28,7 +28,7 @@ def test_messages_with_their_fields() -> None:
 
 
 def test_frames_cut_into_pieces_and_mixed_directions() -> None:
-    out, back = frame(m.Hello.code, sequence=1), frame(m.LayerDone.code, m.LayerDone(3, 0xDEADBEEF, 9).pack())
+    out, back = frame(m.Hello.code, sequence=1), frame(m.LayerDone.code, m.LayerDone(3, 0xDEADBEEF, 9, 40).pack())
     traffic = [
         Traffic(1.0, True, out[:3]),
         Traffic(2.0, False, back[:-1]),

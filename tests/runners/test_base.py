@@ -46,6 +46,17 @@ def test_write_to_a_peer_that_reads_nothing_ends_at_its_deadline() -> None:
         assert time.monotonic() - started >= 0.05
 
 
+def test_a_deadline_may_be_years_away() -> None:
+    """Longer than poll(2) can be told: a debugger may hold the processor for as long as it likes."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        transport = SocketTransport(ours)
+        transport.write(b"x", time.monotonic() + 1e9)
+        theirs.sendall(b"y")
+        assert transport.read(1, time.monotonic() + 1e9) == b"y"
+        assert theirs.recv(1) == b"x"
+
+
 def test_silence_nudges_and_bytes_do_not() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:

@@ -49,6 +49,14 @@ def test_exit_status_and_stderr() -> None:
     assert str(process.poll()) == "exited with status 7"
 
 
+def test_standard_output_beside_stderr_and_the_folder(tmp_path: Path) -> None:
+    process = GuardedProcess(["sh", "-c", "pwd; echo words >&2; echo more"], log_stdout=True, folder=tmp_path)
+    assert process.poll(timeout=10) == ExitStatus(code=0)
+    assert process.stderr_since(len(f"{tmp_path}\n")) == b"words\nmore\n"
+    process.close()
+    assert process.stderr == f"{tmp_path}\nwords\nmore\n"
+
+
 def test_signal_that_ended_it() -> None:
     process = GuardedProcess(["sleep", "600"])
     assert process.poll() is None
@@ -79,6 +87,14 @@ def test_no_core_dump_and_no_endless_file() -> None:
     assert process.poll(timeout=30) == ExitStatus(signal=signal.SIGXFSZ)
     assert process.stderr.startswith("0\n")
     process.close()
+
+
+@pytest.mark.parametrize(("limit", "most"), [(None, "unlimited"), (1 << 20, "2048")])
+def test_limit_of_the_files_it_writes(limit: int | None, most: str) -> None:
+    process = GuardedProcess(["sh", "-c", "ulimit -f"], log_stdout=True, file_limit=limit)
+    assert process.poll(timeout=10) == ExitStatus(code=0)
+    process.close()
+    assert process.stderr == f"{most}\n"  # in blocks of 512 bytes
 
 
 def test_killed_guardian_takes_the_program_with_it() -> None:

@@ -65,7 +65,15 @@ def test_a_right_model_matches_with_everything_in_the_report(model: Path, tmp_pa
     assert all(found["memory"][key] > 0 for key in found["memory"])
     assert set(found["timings"]) == {"load", "compile", "build", "oracle", "boot", "run"}
     assert found["whole_model_agrees"] is True
-    assert json.loads((tmp_path / "kept" / "report.json").read_text()) == found
+    kept = json.loads((tmp_path / "kept" / "report.json").read_text())
+    places = {
+        "artifacts": None,
+        "replay": None,
+        "rerun": "harness verify model/four.tflite --board ./qemu_cortex_m3.toml --seed 9 --samples 2 "
+        "--oracle tflite-ref",
+    }
+    assert kept == found | places
+    assert found["replay"] == f"harness replay {tmp_path / 'kept'}"
 
 
 def test_artefacts(model: Path, tmp_path: Path) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -40,4 +40,12 @@ class Intrinsic:
     header: str = ""  # of the C library, such as "math.h"
     asm: Asm | None = None  # for loops printed as assembly; without one, such a loop may not use it
     adds_products: bool = False  # it is the last argument + the products of the others' lanes, modulo 2^32
-    instructions: float = 1.0  # about as many as gcc makes of it on a core that has them; ranks schedules, see `cost`
+    # About as many as gcc makes of it, beside those of `uses`, on a core that lacks nothing, and what it makes instead
+    # where a feature of `Target.instructions` is lacking. They rank schedules, see `cost`.
+    instructions: float = 1.0
+    without: Mapping[str, float] = field(default_factory=dict)
+
+    def instructions_on(self, has: frozenset[str]) -> float:
+        """About as many as a core executes that has these features, with those of `uses`; the dearest lack counts."""
+        own = max((count for what, count in self.without.items() if what not in has), default=self.instructions)
+        return own + sum(used.instructions_on(has) for used in self.uses)

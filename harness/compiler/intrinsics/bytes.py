@@ -46,6 +46,7 @@ static inline uint32_t nn_pack_i8x4(int32_t a, int32_t b, int32_t c, int32_t d)
     return (uint32_t)(uint8_t)a | (uint32_t)(uint8_t)b << 8 | (uint32_t)(uint8_t)c << 16 | (uint32_t)(uint8_t)d << 24;
 }""",
     THUMB2,
+    instructions=3,
 )
 
 SPLAT_I8X4 = Intrinsic(
@@ -80,6 +81,7 @@ MAX_I8X4 = Intrinsic(
     np.maximum,
     _compared("nn_max_i8x4", "The larger", "%1", "%2"),
     DSP,
+    instructions=2,
 )
 
 MIN_I8X4 = Intrinsic(
@@ -89,4 +91,5 @@ MIN_I8X4 = Intrinsic(
     np.minimum,
     _compared("nn_min_i8x4", "The smaller", "%2", "%1"),
     DSP,
+    instructions=2,
 )

@@ -15,6 +15,8 @@ from harness.dtypes import DType
 
 I8, I32 = DType.I8, DType.I32
 
+LONG_PRODUCT = 41  # instructions of libgcc's product of 64 bits, where the core has none of its own: counted
+
 
 def _high_mul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     product = a.astype(np.int64) * b.astype(np.int64)
@@ -41,6 +43,7 @@ static inline int32_t nn_high_mul(int32_t a, int32_t b)
     return (int32_t)(((int64_t)a * b + ((int64_t)1 << 30)) >> 31);
 }""",
     instructions=5,
+    without={"thumb2": 12 + LONG_PRODUCT},
 )
 
 DIVIDE_BY_POT = Intrinsic(
@@ -57,6 +60,7 @@ static inline int32_t nn_divide_by_pot(int32_t value, int32_t exponent)
     return (value >> exponent) + (remainder > threshold ? 1 : 0);
 }""",
     instructions=7,
+    without={"thumb2": 10},
 )
 
 REQUANTISE = Intrinsic(
@@ -72,7 +76,7 @@ static inline int32_t nn_requantise(int32_t acc, int32_t multiplier, int32_t shi
     return (high + (high >> 31) + ((int32_t)1 << (shift - 1))) >> shift;
 }""",
     uses=(HIGH_MUL,),
-    instructions=8,
+    instructions=3,
 )
 
 
@@ -110,6 +114,7 @@ SHIFT_ADD = Intrinsic(
     lambda value, shift, addend: ((value.astype(np.int64) + (np.int64(1) << (shift - 1))) >> shift) + addend,
     _SHIFTED,
     instructions=2,
+    without={"thumb2": 4},
 )
 
 HIGH_MUL_SHORT = Intrinsic(
@@ -129,7 +134,8 @@ static inline int32_t nn_high_mul_short(int32_t a, int32_t b)
     return (int32_t)(product >> 32) + (int32_t)((uint32_t)product >> 31);
 #endif
 }""",
-    instructions=2.5,
+    instructions=2,
+    without={"dsp": 3, "thumb2": 9 + LONG_PRODUCT},
 )
 
 RESCALE = Intrinsic(
@@ -145,7 +151,7 @@ static inline int32_t nn_rescale(int32_t acc, int32_t multiplier, int32_t shift,
     return nn_shift_add(high + (high >> 31), shift, zero_point);
 }""",
     uses=(HIGH_MUL_SHORT, SHIFT_ADD),
-    instructions=5.5,
+    instructions=1,
 )
 
 HIGH_ADD = Intrinsic(
@@ -164,7 +170,8 @@ static inline int32_t nn_high_add(int32_t x, int32_t multiplier, int32_t addend)
     return addend + (int32_t)(((int64_t)x * multiplier) >> 32);
 #endif
 }""",
-    instructions=1.5,
+    instructions=1,
+    without={"dsp": 2, "thumb2": 8 + LONG_PRODUCT},
 )
 
 HIGH_ADD_ROUNDED = Intrinsic(
@@ -183,7 +190,8 @@ static inline int32_t nn_high_add_rounded(int32_t x, int32_t multiplier, int32_t
     return addend + (int32_t)(((int64_t)x * multiplier + ((int64_t)1 << 31)) >> 32);
 #endif
 }""",
-    instructions=2.5,
+    instructions=1,
+    without={"dsp": 4, "thumb2": 11 + LONG_PRODUCT},
 )
 
 RESCALE_UP = Intrinsic(
@@ -197,7 +205,7 @@ static inline int32_t nn_rescale_up(int32_t acc, int32_t multiplier, int32_t shi
     return nn_shift_add(nn_high_mul_short(acc, multiplier), shift, zero_point);
 }""",
     uses=(HIGH_MUL_SHORT, SHIFT_ADD),
-    instructions=4.5,
+    instructions=0,
 )
 
 
@@ -220,7 +228,7 @@ static inline int32_t nn_requantise_any(int32_t acc, int32_t multiplier, int32_t
     return nn_divide_by_pot(nn_high_mul(acc * ((int32_t)1 << left), multiplier), right);
 }""",
     uses=(HIGH_MUL, DIVIDE_BY_POT),
-    instructions=15,
+    instructions=3,
 )
 
 SATURATE_I8 = Intrinsic(
@@ -237,6 +245,7 @@ static inline int8_t nn_saturate_i8(int32_t value)
     return (int8_t)(value < -128 ? -128 : value > 127 ? 127 : value);
 #endif
 }""",
+    without={"thumb2": 6},
 )
 
 
@@ -261,6 +270,8 @@ static inline int8_t {name}(int32_t value)
 #endif
 }}""",
         uses=(SATURATE_I8,),
+        instructions=0,
+        without={"thumb2": 1},
     )
 
 
@@ -285,6 +296,7 @@ static inline int32_t nn_saturating_shl(int32_t value, int32_t bits)
     return (int32_t)(wide < INT32_MIN ? INT32_MIN : wide > INT32_MAX ? INT32_MAX : wide);
 }""",
     instructions=10,
+    without={"thumb2": 30},
 )
 
 CLZ = Intrinsic(
@@ -297,4 +309,5 @@ static inline int32_t nn_clz(int32_t value)
 {
     return (int32_t)__builtin_clzl((unsigned long)(uint32_t)value) - (int32_t)(sizeof(unsigned long) * 8u - 32u);
 }""",
+    without={"thumb2": 20},
 )

@@ -18,7 +18,8 @@ static inline float nn_exp(float x)
     return expf(x);
 }""",
     header="math.h",
-    instructions=60,
+    instructions=65,
+    without={"fpu": 1070, "thumb2": 2280},
 )
 
 TANH = Intrinsic(
@@ -32,6 +33,8 @@ static inline float nn_tanh(float x)
     return tanhf(x);
 }""",
     header="math.h",
+    instructions=95,
+    without={"fpu": 1800, "thumb2": 3900},
 )
 
 ROUND = Intrinsic(

@@ -35,4 +35,5 @@ static inline int32_t nn_high_add_quarter(int32_t a, int32_t b, int32_t addend)
 #endif
 }""",
     instructions=3,
+    without={"thumb2": 23},
 )

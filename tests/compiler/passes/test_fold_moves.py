@@ -81,6 +81,26 @@ def test_every_tensor_is_done_with_one_layer(net: str) -> None:
 
 
 @pytest.mark.parametrize("net", NETS)
+def test_tensors_alike_have_the_same_bytes(net: str) -> None:
+    graph = graph_of(net)
+    values = run_reference(graph, draw(graph, 7))
+    alike = compile_graph(graph, M3, check=False).alike
+    for tensor, same in alike.items():
+        assert tensor in same
+        assert all(values[one].tobytes() == values[tensor].tobytes() for one in same)
+
+
+@pytest.mark.parametrize(
+    ("net", "same"),
+    [("nothing_but_moves", (0, 8)), ("pieces_of_rows", (6, 12, 18)), ("turned_twice", (3, 7, 23, 25, 26))],
+)
+def test_which_tensors_are_alike(net: str, same: tuple[int, ...]) -> None:
+    """The input of the model and its shape changed, a piece and two reshapes of it, a chain of views."""
+    alike = compile_graph(graph_of(net), M3, check=False).alike
+    assert all(tuple(sorted(alike[tensor])) == same for tensor in same)
+
+
+@pytest.mark.parametrize("net", NETS)
 def test_folding_never_needs_more_memory(net: str) -> None:
     graph = graph_of(net)
     apart = frozenset({"share-memory", "order-operators"})  # what may be shared follows from the loops that are left

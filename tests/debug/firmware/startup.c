@@ -22,6 +22,7 @@ struct record {
     uint32_t msp, psp;   /* as they stand in the handler: the exception frame lies at one of them */
     uint32_t control, ipsr;
     uint32_t cfsr, hfsr, mmfar, bfar, shcsr, sfsr, sfar;
+    uint32_t fpccr, fpcar; /* whether floating-point registers still wait to be saved, and where to */
     uint32_t main_stack, process_stack; /* addresses of the two stacks */
     uint32_t stack_bytes;               /* size of each */
 };
@@ -119,6 +120,10 @@ __attribute__((used)) _Noreturn static void save_record(void)
     record.shcsr = *(volatile uint32_t *)0xE000ED24u;
     *(volatile uint32_t *)0xE000ED94u = 0; /* MPU off: the guarded bytes are part of the stacks written below */
     __asm__ volatile("dsb\nisb");
+#endif
+#if CORE_HAS_FPU
+    record.fpccr = *(volatile uint32_t *)0xE000EF34u;
+    record.fpcar = *(volatile uint32_t *)0xE000EF38u;
 #endif
 #if CORE_HAS_SFSR
     record.sfsr = *(volatile uint32_t *)0xE000EDE4u;

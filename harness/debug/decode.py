@@ -1,0 +1,125 @@
+"""From evidence and ELF files to the crash: which file it is, whether it is the right one, and what happened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.compiler.csource import CSource
+from harness.debug.crash import Crash, explain
+from harness.debug.evidence import Evidence
+from harness.debug.identity import Identity, identify
+from harness.debug.image import Image
+from harness.errors import BadInput
+
+_HINT = "Give the ELF of the firmware that crashed, or --any-elf to decode with this one all the same."
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A crash, explained from evidence alone."""
+
+    crash: Crash
+    evidence: Evidence
+    image: Image
+    identity: Identity
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Why the whole report may be wrong, the worst first."""
+        told = []
+        if self.identity.match == "no":
+            told.append(f"{_mismatch(self.evidence, self.image)} Names and lines below may all be wrong.")
+        elif self.identity.against:
+            told.append(f"This ELF does not look like the firmware that crashed. {' '.join(self.identity.against)}")
+        if self.evidence.cut:
+            told.append(f"The {self.evidence.format} is incomplete: what it lacks is not in this report.")
+        return tuple(told)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is doubtful, or not known, about evidence and ELF."""
+        if self.identity.match != "unknown":
+            return self.evidence.notes
+        lacking = "The evidence" if self.evidence.build_id is None else "The ELF"
+        fits = ""
+        if not self.identity.against and self.identity.tried:
+            fits = ", but all that can be tried fits: PC stands at an instruction, return addresses after calls"
+        return (*self.evidence.notes, f"{lacking} has no build ID: whether the two belong together is not known{fits}.")
+
+    def to_json(self) -> dict[str, Any]:
+        """`crash` is that of `harness verify --json`."""
+        evidence, build_id = self.evidence, self.image.build_id
+        return {
+            "crash": self.crash.to_json(),
+            "warnings": list(self.warnings),
+            "notes": list(self.notes),
+            "evidence": {
+                "format": evidence.format,
+                "line": evidence.line,
+                "build_id": evidence.build_id.hex() if evidence.build_id is not None else None,
+                "partial": evidence.cut or evidence.state.partial,
+                "context": list(evidence.context),
+            },
+            "elf": {
+                "path": str(self.image.path),
+                "build_id": build_id.hex() if build_id is not None else None,
+                "match": self.identity.match,
+            },
+        }
+
+
+def decode(
+    evidence: Evidence,
+    elfs: Sequence[Path],
+    *,
+    source: CSource | None = None,
+    search: Sequence[Path] = (),
+    any_elf: bool = False,
+) -> Decoded:
+    """What `evidence` says with the one of `elfs` that it fits.
+
+    `source` and `search` are those of `explain`. BadInput: a file is no ELF; none has the evidence's build ID, unless
+    `any_elf`, which then takes the first; or, without a build ID, several fit or none does.
+    """
+    images = [Image(path) for path in elfs]
+    identities = [identify(evidence.build_id, evidence.state, evidence.listed, image) for image in images]
+    image, identity = _chosen(evidence, images, identities, any_elf)
+    crash = explain(evidence.state, image, source=source, search=search, listed=evidence.listed)
+    return Decoded(crash, evidence, image, identity)
+
+
+def _chosen(
+    evidence: Evidence, images: Sequence[Image], identities: Sequence[Identity], any_elf: bool
+) -> tuple[Image, Identity]:
+    pairs = list(zip(images, identities))
+    right = [pair for pair in pairs if pair[1].match == "yes"]
+    if right:
+        return right[0]
+    left = [pair for pair in pairs if pair[1].match != "no"]
+    if not left:
+        if any_elf:
+            return pairs[0]
+        told = " ".join(dict.fromkeys(_mismatch(evidence, image) for image in images))
+        raise BadInput(told, where=", ".join(str(image.path) for image in images), hint=_HINT)
+    if len(left) > 1:
+        fitting = [pair for pair in left if pair[1].plausible]
+        if len(fitting) != 1:
+            what = "several of the ELF files fit it" if fitting else "none of the ELF files fits it"
+            raise BadInput(
+                f"it has no build ID, and {what}",
+                where=evidence.format,
+                hint="Give the one ELF of the firmware that crashed.",
+            )
+        return fitting[0]
+    return left[0]
+
+
+def _mismatch(evidence: Evidence, image: Image) -> str:
+    if not image.is_arm:
+        return "This ELF is no program for a Cortex-M."
+    ours = evidence.build_id.hex() if evidence.build_id is not None else "none"
+    theirs = image.build_id.hex() if image.build_id is not None else "none"
+    return f"This is not the ELF of the firmware that crashed: build ID {theirs}, where the evidence has {ours}."

@@ -1,0 +1,73 @@
+"""What somebody has of a crash, read: a record of the firmware's own, or a log pasted from the field.
+
+Each file has one format of logs, with an example at its top. A log is read by the first format that finds a crash in
+it: those with marks of their own come before a list of registers, which all of them have.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from harness.debug.core_file import is_core
+from harness.debug.evidence import cmbacktrace, debugger, mbed, nuttx, plain, riot, rtthread, zephyr
+from harness.debug.evidence.base import Evidence as Evidence
+from harness.debug.evidence.base import Format
+from harness.debug.evidence.cores import from_core
+from harness.debug.evidence.records import from_record, records_in, starts_record
+from harness.debug.evidence.text import Text, read_text
+from harness.errors import BadInput
+
+FORMATS: tuple[Format, ...] = tuple(
+    module.FORMAT for module in (zephyr, cmbacktrace, mbed, nuttx, rtthread, riot, debugger, plain)
+)
+_BUILD_ID = re.compile(r"build[ _-]?id\W{0,4}([0-9a-f]{40}|[0-9a-f]{32})(?![0-9a-f])", re.IGNORECASE)
+_LISTED = 6  # lines named in a note
+
+
+def read_evidence(data: bytes, where: str) -> Evidence:
+    """The first crash that `data` tells of. `where` names its origin in errors.
+
+    BadInput: nothing can be read from it; the message says what was looked for.
+    """
+    return crashes_in(data, where)[0]
+
+
+def crashes_in(data: bytes, where: str) -> list[Evidence]:
+    """Every crash that `data` tells of, at least one. Raises as `read_evidence` does."""
+    if is_core(data):
+        return [from_core(data, where)]
+    if starts_record(data):
+        return [from_record(data, where)]
+    text = read_text(data)
+    found = records_in(data, text, where)
+    for log_format in FORMATS:
+        found = found or [_identified(evidence, text) for evidence in log_format.find(text)]
+    if not found:
+        marks = [log_format.mark for log_format in FORMATS]
+        raise BadInput(
+            "no crash was found in it" if data else "it is empty",
+            where=where,
+            hint=f"Looked for a fault record (binary, hexadecimal or base64), and for dumps of registers: "
+            f"{', '.join(marks[:-1])}, or {marks[-1]}.",
+        )
+    return [_counted(evidence, number, found) for number, evidence in enumerate(found)]
+
+
+def _identified(evidence: Evidence, text: Text) -> Evidence:
+    """With the last build ID that the firmware printed before it crashed, or else the first one after that."""
+    ids = [
+        (number, m[1]) for number, line in enumerate(text.lines, 1) if "uild" in line for m in _BUILD_ID.finditer(line)
+    ]
+    before = [digits for number, digits in ids if number < (evidence.line or 0)]
+    chosen = before[-1:] or [digits for _, digits in ids][:1]
+    return replace(evidence, build_id=bytes.fromhex(chosen[0])) if chosen else evidence
+
+
+def _counted(evidence: Evidence, number: int, found: list[Evidence]) -> Evidence:
+    if len(found) == 1:
+        return evidence
+    lines = [str(other.line) for other in found if other.line is not None]
+    places = f", at lines {', '.join(lines[:_LISTED])}{' …' if len(lines) > _LISTED else ''}" if lines else ""
+    note = f"{len(found)} crashes were found{places}; this is number {number + 1}."
+    return replace(evidence, notes=(note, *evidence.notes))

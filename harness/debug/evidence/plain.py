@@ -1,0 +1,85 @@
+"""Registers with their values in any order, case and form: what hand-written fault handlers print.
+
+[Hard fault handler - all numbers in hex]
+R0 = 0x00000000
+…
+LR [R14] = 0x08000cd3  subroutine call return address
+PC [R15] = 0x08000c88  program counter
+PSR = 0x61000000
+CFSR = 0x8200
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from harness.cpustate import CpuState
+from harness.debug.evidence.base import Evidence, Format
+from harness.debug.evidence.causes import without_lost_frame
+from harness.debug.evidence.dumps import rows
+from harness.debug.evidence.stacks import proven
+from harness.debug.evidence.text import Text
+from harness.debug.evidence.words import STATUS, Word, resolve, words_in
+
+NAME = "register list"
+
+_FAULT = re.compile(r"\b(hard|mem(?:ory)?[ _-]?(?:manage(?:ment)?)?|bus|usage|secure)[ _-]?fault", re.IGNORECASE)
+_AT = re.compile(r"\bhard ?fault at (0x[0-9a-f]{1,8})\b", re.IGNORECASE)  # Nordic's SDK: the heading has the PC
+_REASONS = {"h": "hardfault", "m": "memmanage", "b": "busfault", "u": "usagefault", "s": "securefault"}
+_GAP = 8  # lines without a register that end a list
+_NEAR = 100  # lines around a list in which memory is looked for
+_HEADING = 8  # lines before a list in which its heading is looked for
+_SP = "The log does not say whether its SP is from before the exception frame was pushed or from after that."
+
+
+def _find(text: Text) -> list[Evidence]:
+    return [_read(text, words) for words in _lists(words_in(text.lines, 0, text.open))]
+
+
+def _lists(words: Iterator[Word]) -> Iterator[list[Word]]:
+    """The words of each crash: a list ends where its first register comes again, or long after its last."""
+    current: list[Word] = []
+    for word in words:
+        again = current and word.name == current[0].name and any(known.name == "pc" for known in current)
+        if again or (current and word.line - current[-1].line > _GAP):
+            if _is_crash(current):
+                yield current
+            current = []
+        current.append(word)
+    if _is_crash(current):
+        yield current
+
+
+def _is_crash(words: list[Word]) -> bool:
+    names = {word.name for word in words}
+    return bool(names & {"pc", "lr"}) and len(names) >= 2 and bool(names - STATUS)
+
+
+def _read(text: Text, words: list[Word]) -> Evidence:
+    first, last = words[0].line, words[-1].line
+    lines = text.lines[max(0, first - _HEADING) : last + 1]
+    found = resolve(words)
+    registers, notes = dict(found.values), list(found.notes)
+    for line in lines:
+        at = _AT.search(line)
+        if at and "pc" not in registers:
+            registers["pc"] = int(at[1], 16)
+    registers = without_lost_frame(registers, found.status, notes)
+    memory = rows(text.lines[max(0, first - _NEAR) : last + _NEAR])
+    registers, listed = proven(registers, memory, notes)
+    if "sp" in registers and not memory:
+        notes.append(_SP)
+    kind = next((m for m in map(_FAULT.search, lines) if m), None)
+    return Evidence(
+        CpuState(registers, found.status, memory, reason=_REASONS[kind[1][0].lower()] if kind else ""),
+        NAME,
+        None,
+        listed=listed,
+        notes=tuple(notes),
+        line=first + 1,
+        cut=found.cut or ("pc" not in registers and not found.status),
+    )
+
+
+FORMAT = Format(NAME, "a list of registers (R0 = 0x…, PC: …)", _find)
