@@ -269,11 +269,13 @@ static void keep(uint32_t from, uint32_t bytes, uint32_t most)
     struct span *span = (void *)(layerproof_fault_kept.memory + used);
     uint32_t word;
     from = (from + 3u) & ~3u;
-    for (uint32_t end = from + MOST_SKIPPED; !take(&word, from, 4); from = (from + 32u) & ~31u) {
-        if (bytes < 32u || from >= end) {
+    for (uint32_t end = from + MOST_SKIPPED; !take(&word, from, 4);) {
+        uint32_t step = 32u - (from & 31u);
+        if (bytes < step || from >= end) {
             return;
         }
-        bytes -= 32u;
+        from += step;
+        bytes -= step;
     }
     if (used + sizeof *span >= most) {
         return;

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.board import Board
 from harness.compiler.csource import CSource
 from harness.debug.crash import Crash, explain
 from harness.debug.evidence import Evidence
@@ -77,17 +78,18 @@ def decode(
     *,
     source: CSource | None = None,
     search: Sequence[Path] = (),
+    board: Board | None = None,
     any_elf: bool = False,
 ) -> Decoded:
     """What `evidence` says with the one of `elfs` that it fits.
 
-    `source` and `search` are those of `explain`. BadInput: a file is no ELF; none has the evidence's build ID, unless
-    `any_elf`, which then takes the first; or, without a build ID, several fit or none does.
+    `source`, `search` and `board` are those of `explain`. BadInput: a file is no ELF; none has the evidence's build ID,
+    unless `any_elf`, which then takes the first; or, without a build ID, several fit or none does.
     """
     images = [Image(path) for path in elfs]
     identities = [identify(evidence.build_id, evidence.state, evidence.listed, image) for image in images]
     image, identity = _chosen(evidence, images, identities, any_elf)
-    crash = explain(evidence.state, image, source=source, search=search, listed=evidence.listed)
+    crash = explain(evidence.state, image, source=source, search=search, listed=evidence.listed, board=board)
     return Decoded(crash, evidence, image, identity)
 
 

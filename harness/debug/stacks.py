@@ -1,4 +1,4 @@
-"""The stacks of a firmware, as far as its symbols tell: those that a linker script names, and variables that are one."""
+"""The stacks of a firmware, as far as its symbols tell: what a linker script names, and variables that are one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from harness.debug.image import Image
 
 STACK_BOTTOM, STACK_TOP = "harness_stack_bottom", "harness_stack_top"  # of the firmware stub
 
-# What linker scripts call the lowest and the highest end of the main stack: ours, CMSIS's, GNU Arm's, Zephyr's, picolibc's
+# What linker scripts call the lowest and the highest end of the main stack: ours, CMSIS's, GNU Arm's, ST's and others'
 _ENDS = (
     (STACK_BOTTOM, STACK_TOP),
     ("__StackLimit", "__StackTop"),

@@ -86,6 +86,7 @@ class Unwinder:
         self._image = image
         self._memory = memory
         self._call_frames = call_frames or CallFrames(image)
+        self._innermost: int | None = None  # stack pointer of the innermost frame on the stack that is being unwound
 
     def unwind(self, state: CpuState) -> Chain:
         """The chain from `state`. A program counter outside the code makes no frame: its caller is the first."""
@@ -102,6 +103,7 @@ class Unwinder:
 
     def _frames(self, state: CpuState) -> Iterator[StackFrame]:
         registers = {name: value & 0xFFFFFFFF for name, value in state.registers.items()}
+        self._innermost = registers.get("sp")
         frame: StackFrame | None
         if "pc" in registers:
             registers["pc"] &= ~1
@@ -184,6 +186,7 @@ class Unwinder:
         registers = None if top is None else unstack(exception_return, top, found.registers, self._memory)
         if registers is None or not self._image.is_code(registers["pc"]):
             return None
+        self._innermost = registers["sp"]
         return StackFrame(registers["pc"], _tainted("pc", frame), True, registers)
 
     def _is_return_address(self, value: int) -> bool:
@@ -249,7 +252,7 @@ class Unwinder:
             if above is None:
                 return None
             start = (above + 3) & ~3
-        top = stack_top(self._image, start) or 1 << 32
+        top = stack_top(self._image, start if self._innermost is None else self._innermost) or 1 << 32
         for address in range(start, min(start + 4 * _MAX_SCANNED, top), 4):
             word = self._memory.word(address)
             if word is None:

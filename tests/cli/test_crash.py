@@ -63,12 +63,17 @@ def decoded(run: Run, *arguments: str | Path) -> Any:
 
 def _without_folders(crash: Any) -> str:
     """The report as text, with files by their names: they lie in another folder there."""
-    frames = [{**frame, "file": frame["file"] and Path(frame["file"]).name} for frame in crash["frames"]]
-    return json.dumps({**crash, "frames": frames}, indent=1)
+
+    def named(entry: dict[str, Any]) -> dict[str, Any]:
+        return {**entry, "file": entry["file"] and Path(entry["file"]).name}
+
+    places = {key: [named(entry) for entry in crash[key]] for key in ("frames", "listings")}
+    return json.dumps({**crash, **places}, indent=1)
 
 
 def test_the_recorded_serial_line_gives_the_report_of_the_live_run(run: Run, crashed: Path, elsewhere: Path) -> None:
-    found = decoded(run, elsewhere / "uart.log", "--elf", elsewhere / "firmware.elf", "--sources", elsewhere)
+    known = ["--sources", elsewhere, "--board", BOARD]
+    found = decoded(run, elsewhere / "uart.log", "--elf", elsewhere / "firmware.elf", *known)
     assert _without_folders(found["crash"]) == _without_folders(live(crashed))
     assert found["crash"]["layer"] == LAYER
     assert found["elf"]["match"] == "yes"

@@ -181,11 +181,12 @@ def build(core: Core, level: str, folder: Path, *flags: str, dwarf: int = 4, mod
     """The linked crash programs of one core and optimisation level. `module`: the fault module captures."""
     elf = folder / f"{core.name}{level}-{dwarf}{'-module' * module}.elf"
     if module:
-        flags += (f"-I{MODULE.parent}", f"-DLAYERPROOF_FAULT_MEMORY_BYTES={STACK_BYTES + 64}", str(MODULE))
+        flags += (f"-I{MODULE.parent}", f"-DLAYERPROOF_FAULT_MEMORY_BYTES={2 * STACK_BYTES + 512}", str(MODULE))
     command = [
         "arm-none-eabi-gcc", *core.flags, "-mthumb", level, "-g3", f"-gdwarf-{dwarf}", "-Wall", "-Wextra", "-std=gnu11",
         "-ffunction-sections", "-fdata-sections", "-Wno-infinite-recursion", "-mno-unaligned-access",
-        f"-DCORE_HAS_CFSR={core.cfsr:d}", f"-DCORE_HAS_FPU={core.fpu:d}", f"-DCORE_HAS_SFSR={core.sfsr:d}", f"-DUNMAPPED={core.unmapped:#x}u", f"-DCAPTURE_BY_MODULE={module:d}", *flags,
+        f"-DCORE_HAS_CFSR={core.cfsr:d}", f"-DCORE_HAS_FPU={core.fpu:d}", f"-DCORE_HAS_SFSR={core.sfsr:d}",
+        f"-DUNMAPPED={core.unmapped:#x}u", f"-DCAPTURE_BY_MODULE={module:d}", *flags,
         f"-DSTACK_BYTES={STACK_BYTES}", "-nostartfiles", "--specs=nano.specs", "-Wl,--gc-sections", "-T", "link.ld",
         f"-Wl,--defsym=FLASH_ORIGIN={core.flash:#x},--defsym=RAM_ORIGIN={core.ram:#x},--defsym=RAM_BYTES={core.ram_bytes:#x}",
         *SOURCES, "-o", str(elf),

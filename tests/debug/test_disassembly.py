@@ -76,6 +76,8 @@ def spelt(text: str, hexadecimal: bool) -> tuple[str, str]:
         operands += "," + operands.split(",")[0]
     if mnemonic == "add" and re.fullmatch(r"\w+,pc,\d+", operands):
         mnemonic, operands = "adr", operands.replace("pc,", "")
+    if mnemonic in ("mrs", "msr"):
+        operands = re.sub(r"\bxpsr\b", "psr", operands)
     if (mnemonic, operands) == ("mov", "r8,r8"):
         mnemonic, operands = "nop", ""
     if mnemonic.startswith("rrx"):

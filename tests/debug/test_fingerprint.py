@@ -90,7 +90,7 @@ def _edited(folder: Path, edit: Callable[[str], str]) -> dict[Bug, str | None]:
     finally:
         lab.FIRMWARE = original
     found = {(c.scenario.name, c.on_process_stack): explain(c.state, elf).fingerprint for c in crashes}
-    there = {scenario.name for scenario in lab.scenarios() if "m3" not in scenario.impossible and not scenario.by_module}
+    there = {s.name for s in lab.scenarios() if "m3" not in s.impossible and not s.by_module}
     return {bug: name for bug, name in found.items() if bug[0] in there}
 
 

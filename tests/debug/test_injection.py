@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,8 @@ import pytest
 from harness.board import load_board
 from harness.compiler import compile_model
 from harness.compiler.csource import CSource
+from harness.debug.crash import explain
 from harness.debug.image import Image
-from harness.debug.stops import explain_stop
 from harness.firmware import build
 from harness.session import Session, open_session
 from harness.verdict import TargetCrashed
@@ -80,11 +81,9 @@ def injected(source: CSource, nowhere: int) -> tuple[CSource, tuple[int, ...]]:
 
 def crash_of(session: Session, where: int, number: int, layer: int) -> TargetCrashed:
     session.write_memory(where, number.to_bytes(4, "little"))
+    run = session.run if number % 2 else partial(session.run_layers, layer, layer + 1)
     with pytest.raises(TargetCrashed) as raised:
-        if number % 2:
-            session.run()
-        else:
-            session.run_layers(layer, layer + 1)
+        run()
     return raised.value
 
 
@@ -108,12 +107,14 @@ def test_the_right_layer_for_every_operator(model: str, board: str, shared_model
             for offset, fault in enumerate(FAULTS):
                 number = 1 + layer.index * len(FAULTS) + offset
                 stopped = crash_of(session, choice.address, number, layer.index)
-                crash = explain_stop(stopped, firmware.elf, source=source)
-                assert crash is not None
-                own = [(f.line, f.via) for f in crash.frames if f.function == layer.name]
-                expected = [(lines[layer.index], "scan" if fault.kind == "stack_overflow" else own[0][1])] if own else []
-                if (crash.kind, crash.layer, own) != (fault.kind, layer.index, expected):
-                    wrong.append(f"{layer.name}: {fault.kind} told as {crash.kind}, layer {crash.layer}, {own}")
+                assert stopped.state is not None
+                crash = explain(stopped.state, image, source=source, read_memory=session.read_memory)
+                own = [f.line for f in crash.frames if f.function == layer.name]
+                guessed = any(f.via == "scan" for f in crash.frames)
+                found = crash.kind, crash.layer, own, guessed
+                lost = fault.kind == "stack_overflow" and "pc" not in stopped.state.registers  # no room for the frame
+                truth = fault.kind, layer.index, [lines[layer.index]], lost
+                if found != truth:
+                    wrong.append(f"{layer.name}: {found} where {truth} is true")
                 session.reset()
     assert not wrong
-    assert session.repeats == 0

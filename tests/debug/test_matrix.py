@@ -11,6 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from harness.debug.crash import explain
+from harness.debug.image import Image
 from tests.debug import lab
 from tests.debug.conftest import Crashes
 
@@ -52,12 +53,13 @@ def test_what_cannot_be_raised_is_no_more_than_this() -> None:
 @pytest.mark.parametrize("core", lab.CORES)
 def test_kind_function_line_and_whole_chain(core: str, level: str, captured: Callable[[str, str], Crashes]) -> None:
     found = captured(core, level)
+    image = Image(found.elf)
     cells, wrong = set(), []
     for crash in found.found:
         scenario = crash.scenario
         if core in scenario.impossible or scenario.name in _UNCERTAIN:
             continue
-        told = explain(crash.state, found.elf)
+        told = explain(crash.state, image)
         where = f"{scenario.name} on the {'process' if crash.on_process_stack else 'main'} stack"
         kind = scenario.kind or ("data_fault" if core == "m0" else "precise_bus_fault")
         if told.kind != kind:

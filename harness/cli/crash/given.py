@@ -18,6 +18,7 @@ _PATH = click.Path(path_type=Path)
 _NUMBER = click.IntRange(min=1)
 _ELF = "The firmware that crashed, unstripped; of several the one with the right build ID."
 _SOURCES = "What `harness compile` wrote, or the artefacts of a run: names layers and tensors."
+_BOARD = "A board's name, or its TOML file: names what lies at an address beside the firmware."
 _WHICH = "Which crash, where the log has several."
 _LARGEST = 1 << 26  # bytes of a log that are read
 
@@ -27,6 +28,7 @@ def given(function: Callable[..., int]) -> Callable[..., int]:
     for decorate in (
         click.option("--any-elf", is_flag=True, help="Go on with a warning although the build IDs differ."),
         click.option("--crash", "number", type=_NUMBER, default=1, show_default=True, metavar="N", help=_WHICH),
+        click.option("--board", metavar="B", help=_BOARD),
         click.option("--sources", type=_PATH, metavar="DIR", help=_SOURCES),
         click.option("--elf", "elfs", type=_PATH, required=True, multiple=True, metavar="F", help=_ELF),
         click.argument("evidence", metavar="LOG|RECORD|CORE|-"),
@@ -35,8 +37,11 @@ def given(function: Callable[..., int]) -> Callable[..., int]:
     return function
 
 
-def decoded(evidence: str, elfs: tuple[Path, ...], sources: Path | None, number: int, any_elf: bool) -> Decoded:
+def decoded(
+    evidence: str, elfs: tuple[Path, ...], sources: Path | None, board: str | None, number: int, any_elf: bool
+) -> Decoded:
     """The crash that the file `evidence`, or standard input, tells of. Raises as `harness.debug.decode.decode` does."""
+    from harness.board import load_board
     from harness.compiler.metadata import read_map
     from harness.debug.decode import decode
     from harness.debug.evidence import crashes_in
@@ -46,7 +51,8 @@ def decoded(evidence: str, elfs: tuple[Path, ...], sources: Path | None, number:
         raise BadInput(f"crash {number} was asked for; the log has {len(found)}", where=evidence)
     source = read_map(sources) if sources is not None else None
     search = () if sources is None else (sources, sources / "sources") if sources.is_dir() else (sources.parent,)
-    return decode(found[number - 1], elfs, source=source, search=search, any_elf=any_elf)
+    where = load_board(board) if board is not None else None
+    return decode(found[number - 1], elfs, source=source, search=search, board=where, any_elf=any_elf)
 
 
 def _read(name: str) -> bytes:
