@@ -47,9 +47,9 @@ LIMITS = (
     Limit(frozenset({"bare_assembly"}), "bare_store", _NO_CFI, always=False),
     Limit(frozenset({"through_assembly"}), "bare_call", _NO_CFI),
     # newlib has memcpy in assembly for Armv7-M, and in C for the others
-    Limit(frozenset({"libc"}), "memcpy", _NO_CFI, cores=frozenset({"m3", "m4"})),
+    Limit(frozenset({"libc"}), "memcpy", _NO_CFI, cores=frozenset({"m3", "m4", "m7", "m55"})),
     # where the linker discarded a function that had a frame at 0 in its debug information, gdb goes on by that
-    Limit(frozenset({"call_null"}), None, _AT_NULL, cores=frozenset({"m0", "m3", "m4"}), always=False),
+    Limit(frozenset({"call_null"}), None, _AT_NULL, cores=frozenset({"m0", "m3", "m4", "m7", "m55"}), always=False),
     Limit(frozenset({"overflow"}), None, _NO_FRAME),
 )
 OF_CORE_FILES = (

@@ -40,6 +40,7 @@ _SHORT_NAMES = ((re.compile(r"\bFP:"), "R7:"), (re.compile(r"\bSB:"), "R9:"), (r
 _ARM_FP = re.compile(r"\bR7: ")  # in the dumps of firmware for Arm state R7 has its own name, and FP is R11
 _STATUS = re.compile(r"\b(?:CFSR|CFAULTS): ")
 _PC = re.compile(r"\bPC: [0-9a-f]{8}", re.IGNORECASE)
+_SP_IS_OFF = 4  # bytes at most: by the word that aligns an exception frame
 _TASK = re.compile(r"\btask(?:\([^)]*\))?: (\S{1,40})")
 
 
@@ -68,7 +69,7 @@ def _read(part: Part, is_open: bool) -> Evidence | None:
     notes = list(found.notes)
     registers = without_lost_frame(dict(found.values), found.status, notes)
     memory = rows(part.lines)
-    registers, listed = proven(registers, memory, notes)
+    registers, listed = proven(registers, memory, notes, _SP_IS_OFF)
     panic = next((m for m in map(_PANIC.search, part.lines) if m), None)
     task = next((m for m in map(_TASK.search, part.lines) if m), None)
     asserted = panic is None and not found.status and any("Assertion failed" in line for line in part.lines)

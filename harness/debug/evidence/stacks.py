@@ -13,7 +13,7 @@ from harness.cpustate import MemorySpan
 from harness.debug.evidence.causes import FRAME
 from harness.rpc.fault_record import BASIC_FRAME, EXTENDED_FRAME, PADDED
 
-_SEARCHED = 512  # bytes below the stack pointer of the log, and above it
+_SEARCHED = 512  # bytes below the stack pointer of the log, and above it: a handler's own may have gone on
 UNPROVEN = (
     "Where the stack pointer stood at the fault the log does not say for certain: callers are looked for among the "
     "words of its stack."
@@ -21,11 +21,12 @@ UNPROVEN = (
 
 
 def proven(
-    registers: dict[str, int], memory: Sequence[MemorySpan], notes: list[str]
+    registers: dict[str, int], memory: Sequence[MemorySpan], notes: list[str], within: int = _SEARCHED
 ) -> tuple[dict[str, int], tuple[int, ...]]:
     """The registers with SP as it was before the exception frame was pushed, or without any; then, instead, the words
     of the stack that may be return addresses.
 
+    The log's own is off by `within` bytes at most: the same words further away are those of an earlier exception.
     Registers of a log without its stack are left as they are.
     """
     sp = registers.get("sp")
@@ -34,14 +35,16 @@ def proven(
     if all(name in registers for name in FRAME):
         frame = struct.pack("<8I", *(registers[name] for name in FRAME))
         extended = not registers["exc_return"] & 16 if "exc_return" in registers else None
-        found = list(_before(frame, registers["xpsr"], extended, sp, memory))
+        found = list(_before(frame, registers["xpsr"], extended, sp, memory, within))
         if len(found) == 1:
             return {**registers, "sp": found[0]}, ()
     notes.append(UNPROVEN)
     return {name: value for name, value in registers.items() if name != "sp"}, tuple(_odd_words(sp, memory))
 
 
-def _before(frame: bytes, xpsr: int, extended: bool | None, sp: int, memory: Sequence[MemorySpan]) -> Iterator[int]:
+def _before(
+    frame: bytes, xpsr: int, extended: bool | None, sp: int, memory: Sequence[MemorySpan], within: int
+) -> Iterator[int]:
     """Stack pointers before the exception frames that stand near `sp`."""
     padding = 4 if xpsr & PADDED else 0
     for span in memory:
@@ -50,7 +53,7 @@ def _before(frame: bytes, xpsr: int, extended: bool | None, sp: int, memory: Seq
             address = span.address + at
             sizes = [4 * BASIC_FRAME] if not extended else []
             sizes += [4 * EXTENDED_FRAME] if extended or extended is None else []
-            fitting = [address + size + padding for size in sizes if abs(address + size + padding - sp) <= _SEARCHED]
+            fitting = [address + size + padding for size in sizes if abs(address + size + padding - sp) <= within]
             # without EXC_RETURN the one that the log itself is nearest to
             if fitting and address % 4 == 0:
                 yield min(fitting, key=lambda pointer: abs(pointer - sp))

@@ -31,11 +31,12 @@ _NUMBERS = {"nmi": 2, "hardfault": 3, "memmanage": 4, "busfault": 5, "usagefault
 
 def sound(found: Crashes) -> list[lab.Crashed]:
     """The crashes whose exception frame was written, with a chain of calls that is known."""
-    return [
-        c
-        for c in found.found
-        if c.stacked and c.scenario.chain is not None and found.core.name not in c.scenario.impossible
-    ]
+    return [crashed for crashed in found.found if crashed.stacked and _has_one_chain(crashed.scenario, found.core.name)]
+
+
+def _has_one_chain(scenario: lab.Scenario, core: str) -> bool:
+    chain = scenario.chain or ()
+    return bool(chain) and core not in scenario.impossible and not any(expected.repeats for expected in chain)
 
 
 def truth(crashed: lab.Crashed) -> list[str]:

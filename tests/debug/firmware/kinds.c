@@ -251,7 +251,7 @@ FUNCTION void corrupted_return(void)
 
 FUNCTION void smash(volatile uint32_t *array)
 {
-    for (uint32_t i = 0; i < 8; i++) {
+    for (volatile uint32_t i = 0; i < 8; i++) { /* in memory: the M55 would count in LR, the last trace of the caller */
         array[i] = UNMAPPED | 1u;
     }
 }
