@@ -130,9 +130,7 @@ class _Explanation:
         before = (fault,) if fault is not None else ()
         return Crash(
             kind=found.kind,
-            sentence=" ".join(
-                sentences(found, places, self.state.registers.get("sp"), frames, self.layers, layer, left)
-            ),
+            sentence=" ".join(sentences(found, places, self.state, frames, self.layers, layer, left)),
             address=found.address,
             layer=layer.index if layer is not None else self.state.layer,
             frames=(*before, *frames),

@@ -9,7 +9,7 @@ from harness.compiler.csource import Layer
 from harness.cpustate import CpuState
 from harness.debug.faults import Diagnosis
 from harness.debug.layers import LayerMap
-from harness.debug.places import AddressMap
+from harness.debug.places import AddressMap, quoted
 from harness.debug.tensors import Overrun
 from harness.debug.traceback import Frame
 from harness.debug.unwind import Chain
@@ -50,18 +50,21 @@ def _at_its_end(found: Diagnosis, state: CpuState) -> bool:
 def sentences(
     found: Diagnosis,
     places: AddressMap,
-    pointer: int | None,
+    state: CpuState,
     frames: Sequence[Frame],
     layers: LayerMap,
     layer: Layer | None,
     left: Overrun | None,
 ) -> Iterator[str]:
+    pointer = state.registers.get("sp")
     place = places.at(found.address) if found.address is not None else None
     where = next((f for f in frames if f.via != "scan"), None)
     spot = f" in {where.function}" + (f" at {where.place}" if where.place else "") if where is not None else ""
     running = f", {layers.label(layer)}" if layer is not None else ""
     before = "" if found.precise else " or before it"
     yield f"{found.title[:1].upper()}{found.title[1:]}{spot}{before}{running}."
+    if state.message:
+        yield f"The firmware says: {quoted(state.message)}."
     if found.sentence:
         yield found.sentence
     if found.kind == "stack_overflow" and pointer is not None:

@@ -32,6 +32,8 @@ _STACK_OVERFLOW = 1 << 20  # STKOF
 _USES_PSP = 1 << 2  # of EXC_RETURN
 _SECURE = 1 << 6  # of EXC_RETURN: the stack is the secure one
 _TREAT_AS_SECURE = 1 << 26  # TS of FPCCR
+_FPCCR = 0xE000EF34  # FPCAR follows
+_LAZY = 1 << 0  # LSPACT of FPCCR
 _SPAN = struct.Struct("<II")  # address, bytes
 
 _REASONS = {2: "nmi", 3: "hardfault", 4: "memmanage", 5: "busfault", 6: "usagefault", 7: "securefault"}
@@ -176,7 +178,7 @@ class FaultRecord(Struct):
         return CpuState(
             registers=registers,
             fault_status={} if failed else self._fault_status(),
-            memory=(*self._frame_memory(), *self.spans()),
+            memory=(*self._frame_memory(), *self.spans(), *self._float_context()),
             layer=None if self.layer == NO_LAYER else self.layer,
             reason="assert" if failed else _REASONS.get(self.exception, f"exception {self.exception}"),
             partial=bool(self.flags & RecordFlag.PARTIAL),
@@ -196,6 +198,11 @@ class FaultRecord(Struct):
             if self.extended and self.flags & RecordFlag.FLUSHED:
                 words += (*self.s0_s31[:16], self.fpscr, self.vpr)
             yield MemorySpan(self.frame_address, struct.pack(f"<{len(words)}I", *words))
+
+    def _float_context(self) -> Iterator[MemorySpan]:
+        """FPCCR, by which debuggers tell whether floating-point registers still wait to be saved: here none do."""
+        if self.flags & RecordFlag.FLUSHED:
+            yield MemorySpan(_FPCCR, struct.pack("<II", self.fpccr & ~_LAZY, 0))
 
     def _fault_status(self) -> dict[str, int]:
         names: tuple[str, ...] = ()

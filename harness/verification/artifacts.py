@@ -22,6 +22,7 @@ from harness.board import Board, SerialRun
 from harness.compiler.csource import CSource
 from harness.compiler.export import c_directory
 from harness.compiler.export.c_directory import writing
+from harness.debug.core_file import core_file
 from harness.firmware import STUB, Firmware
 from harness.oracle import NAMES
 from harness.resources import cache_dir
@@ -92,7 +93,7 @@ class Artifacts:
             (self.folder / bundle.UART_LOG).write_bytes(report.uart_log)
             with (self.folder / bundle.TRANSCRIPT).open("w", encoding="utf-8") as file:
                 file.writelines(json.dumps(message) + "\n" for message in transcript(report.traffic))
-            for name in (bundle.CRASH, bundle.RECORD):
+            for name in (bundle.CRASH, bundle.RECORD, bundle.CORE):
                 (self.folder / name).unlink(missing_ok=True)
         self._arrays(bundle.EXPECTED, {f"tensor_{t}": array for t, array in report.expected.tensors.items()})
         outcome = portable(report)
@@ -103,6 +104,10 @@ class Artifacts:
         with writing(self.folder):
             if stopped is not None and stopped.record:
                 (self.folder / bundle.RECORD).write_bytes(stopped.record)
+            if stopped is not None and stopped.state is not None and report.firmware.board.cpu.core != "host":
+                build_id = report.firmware.build_id
+                core = core_file(stopped.state, build_id=build_id, memory=report.left, report=outcome["crash"])
+                (self.folder / bundle.CORE).write_bytes(core)
             manifest = _manifest(report, self.folder)
             (self.folder / bundle.MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
 

@@ -9,6 +9,7 @@
     BOARD.toml           the board
     report.json          the outcome, as `harness verify --json` writes it, with paths inside the bundle
     crash.json, crash.bin     of a crash: how it was explained, and the fault record as it came from the firmware
+    crash.core           of a crash: a core file for gdb, with all the memory that could still be read
     uart.log, transcript.jsonl
 
 A bundle may come from somebody else. Nothing in it is believed: names may not lead out of it, sizes are bounded, and
@@ -48,7 +49,8 @@ from harness.toolchain import elf as elf_file
 FORMAT, VERSION = "layerproof bundle", 1
 MANIFEST, PLAN, REPORT, ELF = "bundle.json", "plan.json", "report.json", "firmware.elf"
 INPUTS, EXPECTED, SOURCES, MODEL = "inputs.npz", "expected.npz", "sources", "model"
-CRASH, RECORD, UART_LOG, TRANSCRIPT = "crash.json", "crash.bin", "uart.log", "transcript.jsonl"
+CRASH, RECORD, CORE = "crash.json", "crash.bin", "crash.core"
+UART_LOG, TRANSCRIPT = "uart.log", "transcript.jsonl"
 MOST_BYTES = 1 << 30  # of a bundle, unpacked
 MOST_FILES = 10_000
 MOST_TEXT = 64 << 20  # bytes of one JSON file

@@ -15,6 +15,7 @@ from harness.board import HostRun
 from harness.compiler.choose import Objective
 from harness.compiler.csource import CSource
 from harness.compiler.graph import Kept, Tensor
+from harness.cpustate import MemorySpan
 from harness.debug.comparison import Comparison, LayerResult, OutputResult
 from harness.debug.crash import Crash
 from harness.firmware import Firmware
@@ -84,6 +85,7 @@ class Report:
     expected: Expected
     comparison: Comparison
     crash: Crash | None  # of a target that crashed, locked up or timed out, where its state could be read
+    left: tuple[MemorySpan, ...]  # memory that could be read of a target that stopped
     timings: Mapping[str, float]  # seconds by stage, in order
     inputs: tuple[np.ndarray, ...]  # one array (samples, *shape) per input of the model
     traffic: tuple[Traffic, ...]  # every piece of bytes that went over the line, in order

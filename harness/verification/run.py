@@ -17,9 +17,12 @@ from harness.compiler.choose import Objective
 from harness.compiler.csource import CSource
 from harness.compiler.frontends import load_model
 from harness.compiler.graph import Graph
+from harness.cpustate import MemorySpan
 from harness.debug.compare import Progress, compare
 from harness.debug.comparison import Comparison, nothing_ran
 from harness.debug.crash import Crash
+from harness.debug.image import Image
+from harness.debug.memory import live_memory
 from harness.debug.stops import explain_stop
 from harness.errors import BadInput, system_refusals
 from harness.firmware import Firmware
@@ -185,6 +188,7 @@ class _Run:
         self.inputs = inputs
         self.clock = clock
         self.crash: Crash | None = None
+        self.left: tuple[MemorySpan, ...] = ()
 
     def report(self) -> Report:
         limits = {} if self.settings.timeout is None else {"timeout": self.settings.timeout}
@@ -197,6 +201,7 @@ class _Run:
             expected=self.expected,
             comparison=comparison,
             crash=self.crash,
+            left=self.left,
             timings=self.clock.timings,
             inputs=tuple(self.inputs),
             traffic=session.traffic,
@@ -234,3 +239,5 @@ class _Run:
             search=edited,
             board=self.firmware.board,
         )
+        if stopped.state is not None and read_memory is not None and self.firmware.board.cpu.core != "host":
+            self.left = live_memory(Image(self.firmware.elf), read_memory)

@@ -75,6 +75,8 @@ def test_kind_function_line_and_whole_chain(core: str, level: str, captured: Cal
             wrong.append(f"{where}: {'guessed' if guessed else 'claimed'} frames")
         if any((frame.via == "scan") is not ("guessed" in frame.label) for frame in frames):
             wrong.append(f"{where}: a guess without its label")
+        if kind == "assertion" and f'"kinds.c:{scenario.expected(False)[2].line}"' not in told.sentence:
+            wrong.append(f"{where}: the assertion's place is not in {told.sentence!r}")
         cells.add((scenario.name, crash.on_process_stack))
     assert not wrong
     for row, name in ROWS.items():

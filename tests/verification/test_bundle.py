@@ -17,6 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.board import load_board
+from harness.debug.core_file import read_core
+from harness.debug.image import Image
+from harness.debug.memory import Memory
 from harness.errors import BadInput
 from harness.rpc.fault_record import FaultRecord
 from harness.verification import bundle as bundles
@@ -65,6 +68,14 @@ def test_everything_comes_back(crash: Kept) -> None:
     assert report.crash is not None
     assert record.cpu_state().registers == report.crash.registers
     assert record.build_id == report.firmware.build_id
+    core = read_core((crash.bundle / "crash.core").read_bytes(), "crash.core")
+    assert core.state.registers == report.crash.registers
+    assert core.build_id == report.firmware.build_id
+    arena = Image(report.firmware.elf).symbol("harness_arena")
+    assert arena is not None
+    held = Memory(Image(report.firmware.elf), core.state.memory).read(arena.address, arena.size)
+    assert held is not None
+    assert any(held)
 
 
 def test_nothing_of_the_machine_is_in_it(crash: Kept) -> None:
