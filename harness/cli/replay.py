@@ -25,7 +25,7 @@ def replay(out: Output, bundle: Path, gdb_arguments: tuple[str, ...], gdb: bool,
 
     Exit status: that of the run of now, as of `verify`.
     """
-    from harness.debug.gdb import Gdb
+    from harness.debug.gdb.launch import Gdb
     from harness.report.progress import shown
     from harness.report.replayed import show_replay
     from harness.verification.bundle import opened

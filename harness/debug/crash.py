@@ -13,13 +13,13 @@ from pathlib import Path
 from harness.board import Board
 from harness.compiler.csource import CSource, Layer
 from harness.cpustate import CpuState
-from harness.debug.cfi import CallFrames
 from harness.debug.disassembly import Disassembler
+from harness.debug.dwarf.cfi import CallFrames
+from harness.debug.dwarf.variables import VariableReader
 from harness.debug.faults import Diagnosis, diagnose, handler_name
 from harness.debug.fingerprint import Site, fingerprint
 from harness.debug.image import Image
 from harness.debug.layers import LayerMap
-from harness.debug.listed import with_listed
 from harness.debug.listing import Listing, instructions, is_library, source_lines
 from harness.debug.memory import Memory, ReadTarget
 from harness.debug.places import AddressMap
@@ -27,8 +27,8 @@ from harness.debug.symbolise import Place, Symboliser
 from harness.debug.tensors import LayerTensor, Overrun, layer_tensors, overrun
 from harness.debug.thumb import call_before
 from harness.debug.traceback import Crash, Frame, RunningLayer
-from harness.debug.unwind import Chain, StackFrame, Unwinder
-from harness.debug.variables import VariableReader
+from harness.debug.unwinding.listed import with_listed
+from harness.debug.unwinding.unwind import Chain, StackFrame, Unwinder
 from harness.debug.wording import notes, refined, sentences
 
 __all__ = ["Crash", "Frame", "explain"]

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness.cpustate import CpuState
-from harness.debug.exception_frame import is_exception_return
 from harness.debug.fault_bits import touched
 from harness.debug.image import Image
 from harness.debug.memory import Memory
 from harness.debug.thumb import access, call_before, fetch
+from harness.debug.unwinding.exception_frame import is_exception_return
 
 Match = Literal["yes", "no", "unknown"]
 

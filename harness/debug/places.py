@@ -9,7 +9,7 @@ from harness.board import Board
 from harness.compiler.csource import CSource, Layer
 from harness.compiler.graph import TensorId
 from harness.debug.image import Image
-from harness.debug.stacks import Stack, stacks
+from harness.debug.unwinding.stacks import Stack, stacks
 
 NULL_PAGE = 256  # bytes; the offsets that a field of a structure at NULL usually has
 _BEYOND = 4096  # bytes past the arena or below the stack that are still told as a distance from it

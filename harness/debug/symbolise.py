@@ -13,8 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from harness.debug.dwarf_lines import Line, LineTable
-from harness.debug.dwarf_scopes import Range, Scope, ScopeReader, covering, inherited
+from harness.debug.dwarf.lines import Line, LineTable
+from harness.debug.dwarf.scopes import Range, Scope, ScopeReader, covering, inherited
 from harness.debug.image import MALFORMED, Image
 from harness.debug.source_files import SourceFiles
 

@@ -12,11 +12,11 @@ from itertools import groupby
 from pathlib import PurePath
 from typing import Any
 
+from harness.debug.dwarf.variables import Variable
 from harness.debug.listing import Listing
 from harness.debug.places import Place
 from harness.debug.tensors import LayerTensor, Overrun
-from harness.debug.unwind import Via
-from harness.debug.variables import Variable
+from harness.debug.unwinding.unwind import Via
 
 Cells = tuple[str, str, str, str]  # of one row of a traceback: number, function, place, label
 _LONGEST_RUN = 6  # equal lines of a traceback that are all shown

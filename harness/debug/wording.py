@@ -12,7 +12,7 @@ from harness.debug.layers import LayerMap
 from harness.debug.places import AddressMap, quoted
 from harness.debug.tensors import Overrun
 from harness.debug.traceback import Frame
-from harness.debug.unwind import Chain
+from harness.debug.unwinding.unwind import Chain
 
 _FRAME = 1024  # bytes beside the stack pointer that a function's own accesses to the stack go to
 _REFUSALS = ("memory_protection", "precise_bus_fault", "data_fault")

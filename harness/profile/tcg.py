@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.debug.image import Image
-from harness.debug.stacks import STACK_BOTTOM, STACK_TOP
+from harness.debug.unwinding.stacks import STACK_BOTTOM, STACK_TOP
 from harness.errors import BadInput, InfrastructureError
 from harness.toolchain.gcc import Gcc, host_compiler
 from harness.toolchain.store import Store, digest

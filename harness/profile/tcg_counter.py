@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from harness.debug.image import Image
-from harness.debug.stacks import STACK_TOP
 from harness.debug.symbolise import Symboliser
+from harness.debug.unwinding.stacks import STACK_TOP
 from harness.errors import InfrastructureError
 from harness.firmware import Firmware
 from harness.profile import tcg

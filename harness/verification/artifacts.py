@@ -22,7 +22,7 @@ from harness.board import Board, SerialRun
 from harness.compiler.csource import CSource
 from harness.compiler.export import c_directory
 from harness.compiler.export.c_directory import writing
-from harness.debug.core_file import core_file
+from harness.debug.gdb.core_file import core_file
 from harness.firmware import STUB, Firmware
 from harness.oracle import NAMES
 from harness.resources import cache_dir

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from harness.debug.cfi import CallFrames
+from harness.debug.dwarf.cfi import CallFrames
 from harness.debug.image import Image
 
 _NUMBERS = {f"r{n}": n for n in range(16)} | {"ra": 14}

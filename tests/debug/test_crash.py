@@ -23,12 +23,12 @@ from harness.board import Target
 from harness.compiler.csource import CSource, Layer, Placement
 from harness.compiler.graph import Graph, Tensor
 from harness.cpustate import CpuState, MemorySpan
-from harness.debug.cfi import CallFrames
 from harness.debug.crash import Crash, explain
+from harness.debug.dwarf.cfi import CallFrames
 from harness.debug.image import Image
 from harness.debug.memory import Memory
 from harness.debug.places import AddressMap, quoted
-from harness.debug.unwind import Unwinder, Via
+from harness.debug.unwinding.unwind import Unwinder, Via
 from harness.dtypes import DType
 from harness.errors import BadInput, RunnerFailed
 from harness.report.console import plain

@@ -13,11 +13,11 @@ from threading import Thread
 import pytest
 
 from harness.cpustate import FAULT_STATUS_ADDRESSES
-from harness.debug.core_file import core_file
 from harness.debug.crash import Crash, explain
-from harness.debug.gdb_server import GdbServer
-from harness.debug.gdb_target import GdbTarget
-from harness.debug.gdb_view import CORE_REGISTERS, UNKNOWN
+from harness.debug.gdb.core_file import core_file
+from harness.debug.gdb.server import GdbServer
+from harness.debug.gdb.target import GdbTarget
+from harness.debug.gdb.view import CORE_REGISTERS, UNKNOWN
 from harness.debug.image import Image
 from tests.debug import gdb, lab
 from tests.debug.conftest import Crashes

@@ -15,10 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.cpustate import CpuState, MemorySpan
-from harness.debug.gdb_protocol import MAX_PAYLOAD, Mark, Reader, escape, frame
-from harness.debug.gdb_server import HOST, GdbServer
-from harness.debug.gdb_target import GdbTarget
-from harness.debug.gdb_view import UNKNOWN
+from harness.debug.gdb.protocol import MAX_PAYLOAD, Mark, Reader, escape, frame
+from harness.debug.gdb.server import HOST, GdbServer
+from harness.debug.gdb.target import GdbTarget
+from harness.debug.gdb.view import UNKNOWN
 from harness.debug.image import Image
 from harness.errors import BadInput, RunnerFailed
 from tests.debug import gdb

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.cpustate import MemorySpan
-from harness.debug.dwarf_location import (
+from harness.debug.dwarf.location import (
     NOT_RECORDED,
     NOT_SAVED,
     OPTIMISED_OUT,
@@ -23,9 +23,9 @@ from harness.debug.dwarf_location import (
     evaluate,
     locate,
 )
+from harness.debug.dwarf.values import UNREADABLE
 from harness.debug.image import Image
 from harness.debug.memory import Memory
-from harness.debug.values import UNREADABLE
 
 STACK = 0x20000000
 STACK_VALUE = 0x9F

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from harness.cpustate import CpuState
-from harness.debug.cfi import CallFrames
+from harness.debug.dwarf.cfi import CallFrames
 from harness.debug.image import Image
 from harness.debug.memory import Memory
 from harness.debug.symbolise import Symboliser
 from harness.debug.thumb import call_before, is_wide
-from harness.debug.unwind import Unwinder
+from harness.debug.unwinding.unwind import Unwinder
 from tests.debug import lab
 from tests.debug.conftest import Crashes
 from tests.debug.gdbstub import Stub

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 from harness.cpustate import CpuState, MemorySpan
-from harness.debug.cfi import CallFrames
-from harness.debug.dwarf_location import NOT_SAVED
+from harness.debug.dwarf.cfi import CallFrames
+from harness.debug.dwarf.location import NOT_SAVED
+from harness.debug.dwarf.variables import NOT_SET_YET, Variable, VariableReader
 from harness.debug.image import Image
 from harness.debug.memory import Memory
 from harness.debug.symbolise import Place, Symboliser
-from harness.debug.unwind import Unwinder
-from harness.debug.variables import NOT_SET_YET, Variable, VariableReader
+from harness.debug.unwinding.unwind import Unwinder
 from tests.debug import lab
 from tests.debug.conftest import Crashes
 from tests.debug.gdbstub import Stub

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from harness.debug.crash import Crash, Frame
 from harness.debug.disassembly import Instruction
+from harness.debug.dwarf.variables import Variable
 from harness.debug.listing import Listing, SourceLine
 from harness.debug.tensors import LayerTensor
 from harness.debug.traceback import RunningLayer
-from harness.debug.variables import Variable
 from harness.report.console import plain
 from harness.report.traceback import traceback_text
 

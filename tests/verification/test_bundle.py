@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.board import load_board
-from harness.debug.core_file import read_core
+from harness.debug.gdb.core_file import read_core
 from harness.debug.image import Image
 from harness.debug.memory import Memory
 from harness.errors import BadInput

@@ -32,8 +32,8 @@ def decode(out: Output, core: Path | None, **evidence: Any) -> int:
 
     Exit status: 0 decoded, perhaps with warnings; 2 usage, nothing to decode, or an ELF with another build ID.
     """
-    from harness.debug.core_file import core_file, unknown_registers
-    from harness.debug.gdb_view import UNKNOWN
+    from harness.debug.gdb.core_file import core_file, unknown_registers
+    from harness.debug.gdb.view import UNKNOWN
     from harness.report.decoded import show
 
     found = decoded(**evidence)

@@ -16,8 +16,8 @@ from harness.cli.output import Output, common
 from harness.errors import ExitCode
 
 if TYPE_CHECKING:
-    from harness.debug.gdb_server import GdbServer
-    from harness.debug.gdb_target import GdbTarget
+    from harness.debug.gdb.server import GdbServer
+    from harness.debug.gdb.target import GdbTarget
 
 _PORT = click.IntRange(0, 65535)
 
@@ -37,9 +37,9 @@ def gdb(out: Output, port: int, run: bool, gdb_arguments: tuple[str, ...], **evi
 
     Exit status: 0; 2 usage, nothing to decode, or an ELF with another build ID; 5 with --run, gdb is not installed.
     """
-    from harness.debug.gdb import Gdb
-    from harness.debug.gdb_server import HOST, GdbServer
-    from harness.debug.gdb_target import GdbTarget
+    from harness.debug.gdb.launch import Gdb
+    from harness.debug.gdb.server import HOST, GdbServer
+    from harness.debug.gdb.target import GdbTarget
     from harness.report.decoded import show
 
     if gdb_arguments and not run:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from harness.debug.core_file import is_core
 from harness.debug.evidence import cmbacktrace, debugger, mbed, nuttx, plain, riot, rtthread, zephyr
 from harness.debug.evidence.base import Evidence as Evidence
 from harness.debug.evidence.base import Format
 from harness.debug.evidence.cores import from_core
 from harness.debug.evidence.records import from_record, records_in, starts_record
 from harness.debug.evidence.text import Text, read_text
+from harness.debug.gdb.core_file import is_core
 from harness.errors import BadInput
 
 FORMATS: tuple[Format, ...] = tuple(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from harness.debug.core_file import read_core
 from harness.debug.evidence.base import Evidence
+from harness.debug.gdb.core_file import read_core
 
 NAME = "layerproof core file"
 

@@ -11,7 +11,7 @@ from harness.cpustate import MemorySpan
 from harness.debug.image import Image
 from harness.debug.memory import Memory
 from harness.debug.thumb import call_before, fetch
-from harness.debug.unwind import Chain, Unwinder
+from harness.debug.unwinding.unwind import Chain, Unwinder
 from harness.rpc.fault_record import (
     BASIC_FRAME,
     EXTENDED_FRAME,

@@ -6,8 +6,8 @@ import socket
 from contextlib import suppress
 from threading import Event
 
-from harness.debug.gdb_protocol import Mark, Reader, frame
-from harness.debug.gdb_target import GdbTarget
+from harness.debug.gdb.protocol import Mark, Reader, frame
+from harness.debug.gdb.target import GdbTarget
 from harness.errors import BadInput
 
 HOST = "127.0.0.1"  # whoever can connect can read the target's memory: nobody from elsewhere

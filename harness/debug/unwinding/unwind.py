@@ -18,14 +18,14 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from harness.cpustate import CpuState
-from harness.debug import epilogue, prologue
-from harness.debug.cfi import Caller, CallFrames
-from harness.debug.exception_frame import is_exception_return, unstack, uses_process_stack
+from harness.debug.dwarf.cfi import Caller, CallFrames
 from harness.debug.image import Image
 from harness.debug.memory import Memory
-from harness.debug.stacks import stack_top
-from harness.debug.tailcalls import jumps_between
 from harness.debug.thumb import call_before
+from harness.debug.unwinding import epilogue, prologue
+from harness.debug.unwinding.exception_frame import is_exception_return, unstack, uses_process_stack
+from harness.debug.unwinding.stacks import stack_top
+from harness.debug.unwinding.tailcalls import jumps_between
 
 Via = Literal["pc", "lr", "cfi", "scan"]
 

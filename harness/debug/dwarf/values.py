@@ -9,8 +9,8 @@ from itertools import islice
 
 import numpy as np
 
-from harness.debug.dwarf_location import OPTIMISED_OUT, Content, InBytes, Unknown
-from harness.debug.dwarf_types import Member, Type
+from harness.debug.dwarf.location import OPTIMISED_OUT, Content, InBytes, Unknown
+from harness.debug.dwarf.types import Member, Type
 from harness.debug.image import MALFORMED
 from harness.debug.memory import Memory
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from harness.debug.cfi import Caller
+from harness.debug.dwarf.cfi import Caller
 from harness.debug.memory import Memory
 from harness.debug.thumb import ReadCode, fetch
 

@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable, Sequence
 
 from harness.cpustate import CpuState
-from harness.debug.gdb_protocol import MAX_PAYLOAD, escape
-from harness.debug.gdb_view import SIGNALS, features, signal_name, status_memory, target_xml
+from harness.debug.gdb.protocol import MAX_PAYLOAD, escape
+from harness.debug.gdb.view import SIGNALS, features, signal_name, status_memory, target_xml
 from harness.debug.image import Image
 from harness.debug.memory import Memory, ReadTarget
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from elftools.dwarf.locationlists import BaseAddressEntry, LocationEntry, LocationExpr, LocationParser
 
-from harness.debug.cfi import CallFrames
-from harness.debug.dwarf_location import (
+from harness.debug.dwarf.cfi import CallFrames
+from harness.debug.dwarf.location import (
     NOT_SAVED,
     OPTIMISED_OUT,
     Content,
@@ -28,14 +28,14 @@ from harness.debug.dwarf_location import (
     locate,
     register_of,
 )
-from harness.debug.dwarf_scopes import inherited, origin_of
-from harness.debug.dwarf_types import Type
+from harness.debug.dwarf.scopes import inherited, origin_of
+from harness.debug.dwarf.types import Type
+from harness.debug.dwarf.values import UNREADABLE, ValuePrinter, scalar
 from harness.debug.image import Image
 from harness.debug.memory import Memory
 from harness.debug.symbolise import Place, Symboliser
 from harness.debug.thumb import call_before
-from harness.debug.unwind import StackFrame
-from harness.debug.values import UNREADABLE, ValuePrinter, scalar
+from harness.debug.unwinding.unwind import StackFrame
 
 NOT_SET_YET = "not set yet"
 _MAX_VARIABLES = 100  # of one function

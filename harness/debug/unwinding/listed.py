@@ -13,9 +13,9 @@ from dataclasses import replace
 from harness.cpustate import CpuState
 from harness.debug.image import Image
 from harness.debug.memory import Memory
-from harness.debug.tailcalls import jumps_between
 from harness.debug.thumb import call_before
-from harness.debug.unwind import AT_MAIN, OUTERMOST, Chain, StackFrame
+from harness.debug.unwinding.tailcalls import jumps_between
+from harness.debug.unwinding.unwind import AT_MAIN, OUTERMOST, Chain, StackFrame
 
 _MOST = 64  # frames taken from a list
 

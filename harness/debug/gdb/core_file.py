@@ -28,7 +28,7 @@ from elftools.elf.segments import NoteSegment
 
 from harness.cpustate import CpuState, MemorySpan
 from harness.debug.faults import diagnose
-from harness.debug.gdb_view import CORE_REGISTERS, UNKNOWN, Feature, features, signal_name, status_memory, target_xml
+from harness.debug.gdb.view import CORE_REGISTERS, UNKNOWN, Feature, features, signal_name, status_memory, target_xml
 from harness.debug.image import MALFORMED
 from harness.debug.memory import joined
 from harness.errors import BadInput

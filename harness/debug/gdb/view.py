@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from xml.sax.saxutils import quoteattr
 
 from harness.cpustate import FAULT_STATUS_ADDRESSES, CpuState, MemorySpan
-from harness.debug.exception_frame import uses_process_stack
+from harness.debug.unwinding.exception_frame import uses_process_stack
 
 CORE_REGISTERS = (*(f"r{n}" for n in range(13)), "sp", "lr", "pc", "xpsr")
 VFP_REGISTERS = tuple(f"d{n}" for n in range(16))

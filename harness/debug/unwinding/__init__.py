@@ -1,0 +1,1 @@
+"""From a stopped processor to the chain of calls that led there."""
