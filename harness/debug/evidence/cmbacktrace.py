@@ -25,10 +25,9 @@ import re
 from harness.cpustate import CpuState, MemorySpan
 from harness.debug.evidence.base import Evidence, Format
 from harness.debug.evidence.causes import REMARK, status_from, without_lost_frame
-from harness.debug.evidence.crashes import Part, parts
+from harness.debug.evidence.crashes import Part, each
 from harness.debug.evidence.dumps import pairs
 from harness.debug.evidence.stacks import UNPROVEN
-from harness.debug.evidence.text import Text
 from harness.debug.evidence.words import resolve, words_in
 from harness.rpc.fault_record import PADDED
 
@@ -83,15 +82,6 @@ _CAUSES = (
 
 def _begins(line: str) -> bool:
     return bool(_FIRMWARE.search(line) or _WHERE.search(line) or _OURS.search(line))
-
-
-def _find(text: Text) -> list[Evidence]:
-    found = []
-    for part in parts(text.lines, _begins, lambda line: bool(_LIST.search(line))):
-        evidence = _read(part, text.open)
-        if evidence is not None:
-            found.append(evidence)
-    return found
 
 
 def _read(part: Part, is_open: bool) -> Evidence | None:
@@ -168,4 +158,8 @@ def _context(part: Part, where: re.Match[str] | None) -> list[str]:
     return told
 
 
-FORMAT = Format(NAME, "CmBacktrace's (Fault on …, R0 : …, addr2line -e …)", _find)
+FORMAT = Format(
+    NAME,
+    "CmBacktrace's (Fault on …, R0 : …, addr2line -e …)",
+    each(_begins, lambda line: bool(_LIST.search(line)), _read),
+)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from harness.debug.evidence.base import Evidence
+from harness.debug.evidence.text import Text
+
 LONGEST = 400  # lines of one crash
 
 
@@ -29,3 +32,16 @@ def parts(lines: Sequence[str], begins: Callable[[str], bool], told: Callable[[s
         has_pc = has_pc or told(line)
     for start, end in zip(starts, [*starts[1:], len(lines)]):
         yield Part(start, lines[start : min(end, start + LONGEST)], end == len(lines) and end - start <= LONGEST)
+
+
+def each(
+    begins: Callable[[str], bool], told: Callable[[str], bool], read: Callable[[Part, bool], Evidence | None]
+) -> Callable[[Text], list[Evidence]]:
+    """`Format.find` of a format whose crashes `parts` finds. `read` is given a part, and whether the log ends in the
+    middle of a line."""
+
+    def find(text: Text) -> list[Evidence]:
+        found = (read(part, text.open) for part in parts(text.lines, begins, told))
+        return [evidence for evidence in found if evidence is not None]
+
+    return find

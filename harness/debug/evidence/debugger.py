@@ -21,9 +21,8 @@ import re
 
 from harness.cpustate import CpuState
 from harness.debug.evidence.base import Evidence, Format
-from harness.debug.evidence.crashes import Part, parts
+from harness.debug.evidence.crashes import Part, each
 from harness.debug.evidence.dumps import rows
-from harness.debug.evidence.text import Text
 from harness.debug.evidence.words import resolve, words_in
 
 NAME = "debugger's registers"
@@ -45,15 +44,6 @@ _IN_HANDLER = (
 
 def _begins(line: str) -> bool:
     return bool(_GDB.search(line) or _OPENOCD.search(line) or _JLINK.search(line))
-
-
-def _find(text: Text) -> list[Evidence]:
-    found = []
-    for part in parts(text.lines, _begins, lambda line: bool(_PC.search(line))):
-        evidence = _read(part, text.open)
-        if evidence is not None:
-            found.append(evidence)
-    return found
 
 
 def _read(part: Part, is_open: bool) -> Evidence | None:
@@ -78,4 +68,8 @@ def _read(part: Part, is_open: bool) -> Evidence | None:
     )
 
 
-FORMAT = Format(NAME, "a debugger's (info registers, target halted, PC = …, CycleCnt)", _find)
+FORMAT = Format(
+    NAME,
+    "a debugger's (info registers, target halted, PC = …, CycleCnt)",
+    each(_begins, lambda line: bool(_PC.search(line)), _read),
+)

@@ -23,8 +23,7 @@ import re
 from harness.cpustate import CpuState
 from harness.debug.evidence.base import Evidence, Format
 from harness.debug.evidence.causes import without_lost_frame
-from harness.debug.evidence.crashes import Part, parts
-from harness.debug.evidence.text import Text
+from harness.debug.evidence.crashes import Part, each
 from harness.debug.evidence.words import resolve, words_in
 
 NAME = "Mbed OS log"
@@ -43,15 +42,6 @@ _OURS = re.compile(
 )
 _MODE = re.compile(r"\b(Mode|Priv|Stack)\s*: (\w+)")
 _THREAD = re.compile(r"Current Thread: (\S{1,40})")
-
-
-def _find(text: Text) -> list[Evidence]:
-    found = []
-    for part in parts(text.lines, lambda line: _BEGIN in line, lambda line: bool(_PC.search(line))):
-        evidence = _read(part, text.open)
-        if evidence is not None:
-            found.append(evidence)
-    return found
 
 
 def _read(part: Part, is_open: bool) -> Evidence | None:
@@ -82,4 +72,8 @@ def _read(part: Part, is_open: bool) -> Evidence | None:
     )
 
 
-FORMAT = Format(NAME, "Mbed OS's (++ MbedOS Fault Handler ++)", _find)
+FORMAT = Format(
+    NAME,
+    "Mbed OS's (++ MbedOS Fault Handler ++)",
+    each(lambda line: _BEGIN in line, lambda line: bool(_PC.search(line)), _read),
+)

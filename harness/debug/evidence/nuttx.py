@@ -22,10 +22,9 @@ import re
 from harness.cpustate import CpuState
 from harness.debug.evidence.base import Evidence, Format
 from harness.debug.evidence.causes import without_lost_frame
-from harness.debug.evidence.crashes import Part, parts
+from harness.debug.evidence.crashes import Part, each
 from harness.debug.evidence.dumps import rows
 from harness.debug.evidence.stacks import proven
-from harness.debug.evidence.text import Text
 from harness.debug.evidence.words import resolve, words_in
 
 NAME = "NuttX log"
@@ -50,15 +49,6 @@ def _begins(line: str) -> bool:
 
 def _told(line: str) -> bool:
     return bool(_PC.search(line) or ((found := _EIGHT.search(line)) and found[1] == "8"))
-
-
-def _find(text: Text) -> list[Evidence]:
-    found = []
-    for part in parts(text.lines, _begins, _told):
-        evidence = _read(part, text.open)
-        if evidence is not None:
-            found.append(evidence)
-    return found
 
 
 def _read(part: Part, is_open: bool) -> Evidence | None:
@@ -99,4 +89,4 @@ def _spelled_out(line: str) -> str:
     return line
 
 
-FORMAT = Format(NAME, "NuttX's (PANIC!!! Hard Fault, up_dump_register: R0: …)", _find)
+FORMAT = Format(NAME, "NuttX's (PANIC!!! Hard Fault, up_dump_register: R0: …)", each(_begins, _told, _read))

@@ -21,8 +21,7 @@ import re
 from harness.cpustate import CpuState
 from harness.debug.evidence.base import Evidence, Format
 from harness.debug.evidence.causes import without_lost_frame
-from harness.debug.evidence.crashes import Part, parts
-from harness.debug.evidence.text import Text
+from harness.debug.evidence.crashes import Part, each
 from harness.debug.evidence.words import resolve, words_in
 
 NAME = "RIOT log"
@@ -31,15 +30,6 @@ _BEGIN = "Context before hardfault"
 _END = re.compile(r"Attempting to reconstruct state|HARD FAULT HANDLER")
 _PC = re.compile(r"\bpc: 0x")
 _THREAD = re.compile(r"[Aa]ctive thread: (\d+)(?: \"(.{1,40}?)\")?")
-
-
-def _find(text: Text) -> list[Evidence]:
-    found = []
-    for part in parts(text.lines, lambda line: _BEGIN in line, lambda line: bool(_PC.search(line))):
-        evidence = _read(part, text.open)
-        if evidence is not None:
-            found.append(evidence)
-    return found
 
 
 def _read(part: Part, is_open: bool) -> Evidence | None:
@@ -60,4 +50,8 @@ def _read(part: Part, is_open: bool) -> Evidence | None:
     )
 
 
-FORMAT = Format(NAME, "RIOT's (Context before hardfault)", _find)
+FORMAT = Format(
+    NAME,
+    "RIOT's (Context before hardfault)",
+    each(lambda line: _BEGIN in line, lambda line: bool(_PC.search(line)), _read),
+)

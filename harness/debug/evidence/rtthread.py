@@ -20,8 +20,7 @@ import re
 from harness.cpustate import CpuState
 from harness.debug.evidence.base import Evidence, Format
 from harness.debug.evidence.causes import without_lost_frame
-from harness.debug.evidence.crashes import Part, parts
-from harness.debug.evidence.text import Text
+from harness.debug.evidence.crashes import Part, each
 from harness.debug.evidence.words import resolve, words_in
 
 NAME = "RT-Thread log"
@@ -29,15 +28,6 @@ NAME = "RT-Thread log"
 _FIRST = re.compile(r"\bpsr: 0x[0-9a-f]{8}")
 _OURS = re.compile(r"\b(?:psr|r\d\d|lr|pc): 0x[0-9a-f]|SCB_CFSR_[A-Z]FSR:0x")
 _WHERE = re.compile(r"hard fault on (?:thread: (\S{1,40})|handler)")
-
-
-def _find(text: Text) -> list[Evidence]:
-    found = []
-    for part in parts(text.lines, lambda line: bool(_FIRST.search(line)), lambda line: bool(_WHERE.search(line))):
-        evidence = _read(part, text.open)
-        if evidence is not None:
-            found.append(evidence)
-    return found
 
 
 def _read(part: Part, is_open: bool) -> Evidence | None:
@@ -58,4 +48,8 @@ def _read(part: Part, is_open: bool) -> Evidence | None:
     )
 
 
-FORMAT = Format(NAME, "RT-Thread's (psr: 0x…, hard fault on thread: …)", _find)
+FORMAT = Format(
+    NAME,
+    "RT-Thread's (psr: 0x…, hard fault on thread: …)",
+    each(lambda line: bool(_FIRST.search(line)), lambda line: bool(_WHERE.search(line)), _read),
+)

@@ -21,8 +21,7 @@ import re
 from harness.cpustate import CpuState
 from harness.debug.evidence.base import Evidence, Format
 from harness.debug.evidence.causes import EXCEPTIONS, FRAME_LOST, REMARK, status_from, without_lost_frame
-from harness.debug.evidence.crashes import Part, parts
-from harness.debug.evidence.text import Text
+from harness.debug.evidence.crashes import Part, each
 from harness.debug.evidence.words import resolve, words_in
 from harness.rpc.fault_record import BASIC_FRAME, EXTENDED_FRAME, PADDED
 
@@ -97,15 +96,6 @@ _CAUSES: dict[str, tuple[tuple[str, str, str], ...]] = {
 
 def _begins(line: str) -> bool:
     return bool(_HEADING.search(line) or _SHORT.search(line) or _REGISTERS.search(line))
-
-
-def _find(text: Text) -> list[Evidence]:
-    found = []
-    for part in parts(text.lines, _begins, lambda line: bool(_PC.search(line))):
-        evidence = _read(part, text.open)
-        if evidence is not None:
-            found.append(evidence)
-    return found
 
 
 def _read(part: Part, is_open: bool) -> Evidence | None:
@@ -189,4 +179,6 @@ def _context(part: Part, fatal: re.Match[str] | None) -> list[str]:
     return told
 
 
-FORMAT = Format(NAME, "Zephyr's (***** BUS FAULT *****, r0/a1: …)", _find)
+FORMAT = Format(
+    NAME, "Zephyr's (***** BUS FAULT *****, r0/a1: …)", each(_begins, lambda line: bool(_PC.search(line)), _read)
+)
