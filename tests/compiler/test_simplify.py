@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.compiler.interpret import _Machine
+from harness.compiler.interpret import _Interpreter
+from harness.compiler.interpreter_arithmetic import Bounded
 from harness.compiler.loops import Binary, Const, Expr, For, If, Program, Var, maximum, minimum
 from harness.compiler.simplify import assume, interval, simplify, simplify_block
 
@@ -21,8 +22,8 @@ conditions = st.builds(Binary, st.sampled_from(["lt", "le", "gt", "ge", "eq", "n
 
 
 def value(node: Expr, values: dict[str, int]) -> int:
-    machine = _Machine(Program("p", (), ()))
-    machine.vars.update(values)
+    machine = _Interpreter(Program("p", (), ()))
+    machine.vars.update({name: Bounded(one, one, one) for name, one in values.items()})
     return int(machine.eval(node))
 
 
