@@ -10,14 +10,6 @@ import numpy as np
 _NumpyDType = np.dtype  # inside the class below, `np` is a property
 
 
-@dataclass(frozen=True)
-class _Info:
-    c: str  # C11 type from <stdint.h>, or float
-    bytes: int
-    integer: bool
-    range: tuple[int, int] = (0, 0)  # of an integer
-
-
 class DType(Enum):
     """Element type of a tensor or of a value in a loop program. The enum's value is numpy's name of it."""
 
@@ -31,34 +23,14 @@ class DType(Enum):
     F32 = "float32"
     BOOL = "bool"
 
-    _info: _Info  # its row of the table below
+    # Plain attributes, from the table below: everything asks for them all the time.
+    np: _NumpyDType
+    c: str  # C11 type from <stdint.h>, or float
+    bytes: int
+    is_integer: bool
+    min: int  # smallest and largest value of an integer type
+    max: int
     __hash__ = object.__hash__  # a member is equal to itself alone; hashing its name took a tenth of all compiling
-
-    @property
-    def np(self) -> _NumpyDType:
-        return _NumpyDType(self.value)
-
-    @property
-    def c(self) -> str:
-        return self._info.c
-
-    @property
-    def bytes(self) -> int:
-        return self._info.bytes
-
-    @property
-    def is_integer(self) -> bool:
-        return self._info.integer
-
-    @property
-    def min(self) -> int:
-        """Smallest value of an integer type."""
-        return self._info.range[0]
-
-    @property
-    def max(self) -> int:
-        """Largest value of an integer type."""
-        return self._info.range[1]
 
     @classmethod
     def of(cls, dtype: _NumpyDType | type) -> DType:
@@ -107,15 +79,16 @@ class Vec:
 Type = DType | Vec
 
 _TABLE = {
-    DType.I8: _Info("int8_t", 1, True, (-(1 << 7), (1 << 7) - 1)),
-    DType.U8: _Info("uint8_t", 1, True, (0, (1 << 8) - 1)),
-    DType.I16: _Info("int16_t", 2, True, (-(1 << 15), (1 << 15) - 1)),
-    DType.U16: _Info("uint16_t", 2, True, (0, (1 << 16) - 1)),
-    DType.I32: _Info("int32_t", 4, True, (-(1 << 31), (1 << 31) - 1)),
-    DType.U32: _Info("uint32_t", 4, True, (0, (1 << 32) - 1)),
-    DType.I64: _Info("int64_t", 8, True, (-(1 << 63), (1 << 63) - 1)),
-    DType.F32: _Info("float", 4, False),
-    DType.BOOL: _Info("bool", 1, True, (0, 1)),
+    DType.I8: ("int8_t", 1, True, -(1 << 7), (1 << 7) - 1),
+    DType.U8: ("uint8_t", 1, True, 0, (1 << 8) - 1),
+    DType.I16: ("int16_t", 2, True, -(1 << 15), (1 << 15) - 1),
+    DType.U16: ("uint16_t", 2, True, 0, (1 << 16) - 1),
+    DType.I32: ("int32_t", 4, True, -(1 << 31), (1 << 31) - 1),
+    DType.U32: ("uint32_t", 4, True, 0, (1 << 32) - 1),
+    DType.I64: ("int64_t", 8, True, -(1 << 63), (1 << 63) - 1),
+    DType.F32: ("float", 4, False, 0, 0),
+    DType.BOOL: ("bool", 1, True, 0, 1),
 }
 for _dtype, _row in _TABLE.items():
-    _dtype._info = _row
+    _dtype.np = _NumpyDType(_dtype.value)
+    _dtype.c, _dtype.bytes, _dtype.is_integer, _dtype.min, _dtype.max = _row

@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.compiler.emit import _nn_math_h, _weights_c, _weights_h
 from harness.compiler.loops import Program
-from harness.compiler.render_c import render_function
+from harness.compiler.render_c import intrinsics_of, render_function
 from harness.compiler.scratch import scratch_of
 
 STRICT = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-Wconversion", "-ffp-contract=off"]
@@ -18,7 +18,7 @@ STRICT = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-Wconversion", "-ff
 
 def run_native(program: Program, inputs: dict[str, np.ndarray], folder: Path, *flags: str) -> dict[str, np.ndarray]:
     """Compiles `program` with the host's gcc under the sanitizer of undefined behaviour and calls it once."""
-    (folder / "nn_math.h").write_text(_nn_math_h([program]))
+    (folder / "nn_math.h").write_text(_nn_math_h(intrinsics_of(program)))
     (folder / "weights.h").write_text(_weights_h([program]))
     (folder / "weights.c").write_text(_weights_c([program]))
     text = '#include <stdbool.h>\n#include <stdint.h>\n#include "nn_math.h"\n#include "weights.h"\n'

@@ -13,6 +13,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 from harness.compiler.csource import Placement
 from harness.compiler.graph import Graph, TensorId
@@ -178,7 +179,9 @@ def _best_offsets(
     """The best of some usual orders, then of orders that mostly place a tensor from the top of the plan earlier."""
     meeting = _meetings(lifetimes, overlaps or {})
     orders = _orders(lifetimes)
-    plans = [(_place(lifetimes, order, meeting), order) for order in orders]
+    nowhere = [-1] * len(lifetimes)
+    placed = [(_place(lifetimes, order, meeting, nowhere), order) for order in orders]
+    plans = [(offsets, order) for offsets, order in placed if offsets is not None]
     offsets, order = min(plans, key=lambda plan: _size(lifetimes, plan[0]))
     size = _size(lifetimes, offsets)
     chance = random.Random(0)
@@ -187,11 +190,14 @@ def _best_offsets(
         top = [i for i, life in enumerate(lifetimes) if offsets[i] + life.bytes == size]
         moved = chance.choice(order if chance.random() < EXPLORED else top)
         at = order.index(moved)
-        earlier = order[:at] + order[at + 1 :]
-        earlier.insert(chance.randrange(at + 1), moved)
-        other = _place(lifetimes, earlier, meeting)
-        if _size(lifetimes, other) <= size:  # sideways too: from there it may go on
-            offsets, order, size = other, earlier, _size(lifetimes, other)
+        to = chance.randrange(at + 1)
+        before, after = order[:to], [moved, *order[to:at], *order[at + 1 :]]
+        known = nowhere.copy()  # what comes before lies where it lay
+        for i in before:
+            known[i] = offsets[i]
+        other = _place(lifetimes, after, meeting, known, size)
+        if other is not None:  # sideways too: from there it may go on
+            offsets, order, size = other, before + after, _size(lifetimes, other)
         if size <= bound:
             break
     return {life.tensor: offset for life, offset in zip(lifetimes, offsets, strict=True)}
@@ -240,16 +246,28 @@ def _meetings(lifetimes: Sequence[Lifetime], overlaps: Overlaps) -> list[list[tu
     return meeting
 
 
-def _place(lifetimes: Sequence[Lifetime], order: Sequence[int], meeting: Sequence[_Meeting]) -> list[int]:
-    """First fit: each tensor at the lowest offset that is free; -1 stands for not placed yet."""
-    offsets = [-1] * len(lifetimes)
+def _place(
+    lifetimes: Sequence[Lifetime],
+    order: Sequence[int],
+    meeting: Sequence[_Meeting],
+    known: Sequence[int],
+    most: float = inf,
+) -> list[int] | None:
+    """First fit: each tensor of `order` at the lowest offset that is free, beside what lies at `known` offsets already.
+
+    -1 stands for what is nowhere. None where that takes more than `most` bytes.
+    """
+    offsets = [*known]
     for i in order:
-        align, offset = lifetimes[i].align, 0
-        taken = sorted((offsets[j] + low, offsets[j] + high) for j, low, high in meeting[i] if offsets[j] >= 0)
+        life, offset = lifetimes[i], 0
+        taken = [(offsets[j] + low, offsets[j] + high) for j, low, high in meeting[i] if offsets[j] >= 0]
+        taken.sort()
         for below, above in taken:
             if offset <= below:
                 break
-            offset = max(offset, _aligned(above, align))
+            offset = max(offset, _aligned(above, life.align))
+        if offset + life.bytes > most:
+            return None
         offsets[i] = offset
     return offsets
 

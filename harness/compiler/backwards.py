@@ -16,32 +16,33 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from harness.compiler.loops import Binary, Block, Const, For, Let, Program, Var
-from harness.compiler.overlap import mixes
+from harness.compiler.overlap import Reads, mixes
 
 
-def backwards(program: Program) -> Iterator[Program]:
+def backwards(program: Program, reads: Reads | None = None) -> Iterator[Program]:
     """`program` with one, two, … of the outermost loops that both read and write turned round."""
+    known = reads or Reads()
     depth = 1
     while True:
-        body = _turned(program.body, depth)
+        body = _turned(program.body, depth, known)
         if body is None:
             return
         yield replace(program, body=body)
         depth += 1
 
 
-def _turned(block: Block, depth: int) -> Block | None:
+def _turned(block: Block, depth: int, reads: Reads) -> Block | None:
     """None where there are no `depth` nested loops that may be turned round."""
     if not depth:
         return block
-    at = [i for i, s in enumerate(block) if isinstance(s, For) and mixes(s)]
+    at = [i for i, s in enumerate(block) if isinstance(s, For) and mixes(s, reads)]
     if len(at) != 1:  # of several, one after the other, the order would have to be turned round as well
         return None
     loop = block[at[0]]
     assert isinstance(loop, For)
     if not loop.parallel or not isinstance(loop.start, Const) or not isinstance(loop.stop, Const):
         return None
-    body = _turned(loop.body, depth - 1)
+    body = _turned(loop.body, depth - 1, reads)
     if body is None:
         return None
     start, stop = int(loop.start.value), int(loop.stop.value)

@@ -8,11 +8,12 @@ not depend on a loop is computed in front of it. Values that do not fit the core
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.board import Target
 from harness.compiler.loops import (
+    COMPARISON,
     Alloc,
     Binary,
     Block,
@@ -70,8 +71,9 @@ class Cost:
 
 def cost(program: Program, target: Target) -> Cost:
     """Of `program` on `target`'s core. A program that is not simplified yet costs the same as one that is."""
-    executed, static = _Estimate(program, target).block(program.body, {})
-    arrays = {s.buffer for s in walk(program.body) if isinstance(s, Alloc) and s.buffer.shape}
+    statements = walk(program.body)
+    executed, static = _Estimate(statements, target).block(program.body, {})
+    arrays = {s.buffer for s in statements if isinstance(s, Alloc) and s.buffer.shape}
     vectors = "mve" in target.instructions and _in_vectors(program)
     return Cost(
         instructions=executed * (VECTORS if vectors else 1.0) + ENTRY,
@@ -82,9 +84,9 @@ def cost(program: Program, target: Target) -> Cost:
 
 
 class _Estimate:
-    def __init__(self, program: Program, target: Target) -> None:
+    def __init__(self, statements: Sequence[Stmt], target: Target) -> None:
         self.data: set[str] = set()  # names of values that are not indices
-        for s in walk(program.body):
+        for s in statements:
             if isinstance(s, Let) and not self.free(s.value):
                 self.data.add(s.name)
         self.has = HOST if target.core == "host" else target.instructions
@@ -134,9 +136,9 @@ class _Estimate:
         return sum(map(self.statement, loop.body)) - paired - _accumulated(loop.body)
 
     def branch(self, s: If, ranges: Ranges) -> tuple[float, float]:
-        then = self.block(s.then, assume(s.cond, ranges))
-        orelse = self.block(s.orelse, ranges)
-        likely = _share(assume(s.cond, ranges), ranges)
+        inside = assume(s.cond, ranges)
+        then, orelse = self.block(s.then, inside), self.block(s.orelse, ranges)
+        likely = _share(inside, ranges)
         tests = TEST * sum(isinstance(n, Binary) and n.op != "and" for n in walk_expr(s.cond))
         return tests + likely * then[0] + (1 - likely) * orelse[0], tests + then[1] + orelse[1]
 
@@ -151,50 +153,50 @@ class _Estimate:
         return value + 1.0 + (s.active is not None)
 
     def expr(self, node: Expr) -> float:
+        kind = type(node)
+        if kind is Const or kind is Var:
+            return 0.0
         if isinstance(node, Load):
             if node.buffer.space == "register" and not node.buffer.shape:
                 return 0.0
-            address = sum(map(self.index, node.index))
+            address = sum(map(self.position, node.index))
             return address + 1.0 + (node.active is not None) + (self.small and node.dtype in SIGN_EXTENDED)
         if isinstance(node, Call):
             return node.intrinsic.instructions_on(self.has) + sum(map(self.expr, node.args))
-        if isinstance(node, Cast):
-            return self.expr(node.value)
+        if isinstance(node, Binary):
+            return 0.0 if self.index(node) else self.arithmetic(node)
         if isinstance(node, Select):
             sides = self.expr(node.then), self.expr(node.orelse)
             return 2.0 + self.expr(node.cond) + (sum(sides) if sum(sides) <= CONDITIONAL else max(sides))
-        if not isinstance(node, Binary) or self.free(node):
-            return 0.0
+        assert isinstance(node, Cast)
+        return self.expr(node.value)
+
+    def arithmetic(self, node: Binary) -> float:
         operands = self.expr(node.left) + self.expr(node.right)
         if node.left.dtype is DType.F32 and "fpu" not in self.has:
             return operands + SOFT_FLOAT.get(node.op, SOFT_COMPARISON)[not self.small]
         if node.op == "div" and self.small:
             return operands + DIVISION
-        product = any(isinstance(side, Binary) and side.op == "mul" for side in (node.left, node.right))
-        if node.op in ("add", "sub") and product and not self.small:
+        if node.op in ("add", "sub") and not self.small and (_multiplies(node.left) or _multiplies(node.right)):
             return operands  # the product's own instruction adds
         return operands + (2.0 if node.op in ("min", "max") else 1.0)
 
-    def index(self, node: Expr) -> float:
+    def position(self, node: Expr) -> float:
         """Of an index that values in memory are part of; what is added to it is part of the buffer's address."""
         constant = isinstance(node, Binary) and node.op in ("add", "sub") and isinstance(node.right, Const)
         return self.expr(node.left if constant and isinstance(node, Binary) else node)
 
     def free(self, node: Expr) -> bool:
-        """Whether it is an index: arithmetic on loop variables alone."""
-        if node.dtype is not DType.I32:
-            return isinstance(node, Const)
-        waiting = [node]
-        while waiting:
-            found = waiting.pop()
-            if isinstance(found, Binary):
-                waiting += (found.left, found.right)
-            elif isinstance(found, Var):
-                if found.name in self.data:
-                    return False
-            elif not isinstance(found, Const):
-                return False
-        return True
+        """Whether it is an index, or just a number."""
+        return isinstance(node, Const) or self.index(node)
+
+    def index(self, node: Expr) -> bool:
+        """Whether it is arithmetic on loop variables alone."""
+        if isinstance(node, Binary):
+            return node.op not in COMPARISON and self.index(node.left) and self.index(node.right)
+        if isinstance(node, Var):
+            return node.dtype is DType.I32 and node.name not in self.data
+        return isinstance(node, Const) and node.dtype is DType.I32
 
     def pressure(self, loop: For) -> int:
         """Values that an innermost loop wants in registers at once."""
@@ -203,6 +205,10 @@ class _Estimate:
         memory = {n.buffer for n in loads if n.buffer.space != "register"}
         fresh = sum(isinstance(s, (Let, Alloc)) for s in walk(loop.body))
         return len(held) + len(memory) + min(fresh, 3) + BASES
+
+
+def _multiplies(node: Expr) -> bool:
+    return isinstance(node, Binary) and node.op == "mul"
 
 
 def _in_vectors(program: Program) -> bool:
@@ -222,7 +228,7 @@ def _accumulated(block: Block) -> float:
     found = 0.0
     for s in block:
         if isinstance(s, Store) and s.buffer.space == "register":
-            found += 1.0 + sum(isinstance(n, Load) and n.buffer is s.buffer for n in walk_expr(s.value))
+            found += 1.0 + sum(isinstance(n, Load) and n.buffer is s.buffer for n in s.value.parts)
     return found
 
 

@@ -6,13 +6,13 @@ output[i] = 5;
 
 from __future__ import annotations
 
+import operator
 from dataclasses import replace
 
 from harness.compiler.loops import (
     Alloc,
     Block,
     Buffer,
-    Expr,
     For,
     If,
     Let,
@@ -29,56 +29,61 @@ from harness.compiler.loops import (
 
 def drop_dead(block: Block) -> Block:
     """`block` without scalars and registers that no store into an output depends on, and without empty loops."""
+    return live_and_read(block)[0]
+
+
+def live_and_read(block: Block) -> tuple[Block, set[Buffer]]:
+    """The same, and the buffers that anything but themselves is computed from."""
     while True:
-        live, _ = _sweep(block)
-        if live == block:
-            return live
-        block = live
+        live, _, read = _sweep(block)
+        unread = {s.buffer for s in walk(live) if isinstance(s, Alloc)} - read
+        if live is block and not unread:
+            return live, read
+        block = _without(live, unread) if unread else live
 
 
-def _sweep(block: Block) -> tuple[Block, set[str]]:
-    """What is left of `block`, seen from its end, and the names it needs from outside."""
-    unread = {s.buffer for s in block if isinstance(s, Alloc) and not _is_read(block, s.buffer)}
+def _sweep(block: Block) -> tuple[Block, set[str], set[Buffer]]:
+    """What is left of `block`, seen from its end, the names it needs from outside, and the buffers it reads.
+
+    The block is the same object where all of it is left. A register that reads itself is not read by that.
+    """
     kept: list[Stmt] = []
     needed: set[str] = set()
-    for s in reversed(_without(block, unread) if unread else block):
+    read: set[Buffer] = set()
+    for s in reversed(block):
         if isinstance(s, Let):
             if s.name not in needed:
                 continue
             needed.discard(s.name)
         elif isinstance(s, For):
-            body, inside = _sweep(s.body)
+            body, names, buffers = _sweep(s.body)
             if not _acts(body):
                 continue
-            s = replace(s, body=body)
-            needed |= inside - {s.var}
+            s = s if body is s.body else replace(s, body=body)
+            needed |= names - {s.var}
+            read |= buffers
         elif isinstance(s, If):
-            (then, in_then), (orelse, in_orelse) = _sweep(s.then), _sweep(s.orelse)
+            (then, names, buffers), (orelse, others, more) = _sweep(s.then), _sweep(s.orelse)
             if not _acts(then) and not _acts(orelse):
                 continue
-            s = If(s.cond, then, orelse)
-            needed |= in_then | in_orelse
-        needed |= {n.name for e in expressions(s) for n in walk_expr(e) if isinstance(n, Var)}
+            s = s if then is s.then and orelse is s.orelse else If(s.cond, then, orelse)
+            needed |= names | others
+            read |= buffers | more
+        own = s.buffer if isinstance(s, Store) else None
+        for e in expressions(s):
+            for n in walk_expr(e):
+                if isinstance(n, Var):
+                    needed.add(n.name)
+                elif isinstance(n, Load) and n.buffer is not own:
+                    read.add(n.buffer)
         kept.append(s)
-    return tuple(reversed(kept)), needed
+    kept.reverse()
+    same = len(kept) == len(block) and all(map(operator.is_, kept, block))
+    return block if same else tuple(kept), needed, read
 
 
 def _acts(block: Block) -> bool:
     return any(not isinstance(s, Note) for s in block)
-
-
-def _is_read(block: Block, register: Buffer) -> bool:
-    """Whether anything but the register itself is computed from it."""
-    return any(
-        _loads(e, register)
-        for s in walk(block)
-        if not (isinstance(s, Store) and s.buffer is register)
-        for e in expressions(s)
-    )
-
-
-def _loads(node: Expr, register: Buffer) -> bool:
-    return any(isinstance(n, Load) and n.buffer is register for n in walk_expr(node))
 
 
 def _without(block: Block, registers: set[Buffer]) -> Block:

@@ -16,13 +16,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import PurePath
 
 from harness.board import Target
 from harness.compiler.arena import Plan
 from harness.compiler.csource import Layer, Placement
 from harness.compiler.graph import ABSENT, Graph, TensorId
+from harness.compiler.intrinsics.base import Intrinsic
+from harness.compiler.intrinsics.lanes import Access
 from harness.compiler.loops import Program
 from harness.compiler.render_asm import KernelFunction, kernels_of
 from harness.compiler.render_c import WIDTH, array, intrinsics_of, render_function, signature, wrapped
@@ -46,23 +48,26 @@ def files_of(
     `objective` what the schedules were chosen for."""
     calls = [_call(graph, layer, program, plan) for layer, program in zip(layers, programs, strict=True)]
     shared = [_shared(graph, layer, program, plan) for layer, program in zip(layers, programs, strict=True)]
+    intrinsics = [intrinsics_of(program) for program in programs]
+    kernels = [tuple(kernels_of(program)) for program in programs]
     files = {
         "model.h": _model_h(graph, plan, len(layers)),
         "model.c": _model_c(calls),
         "model_layers.h": _MODEL_LAYERS_H,
         "model_layers.c": _model_layers_c(layers, calls, plan),
         "layers/layers.h": _layers_h(programs, shared),
-        "nn_math.h": _nn_math_h(programs),
+        "nn_math.h": _nn_math_h(list(dict.fromkeys(chain(*intrinsics)))),
         "weights.h": _weights_h(programs),
         "weights.c": _weights_c(programs),
         "metadata.json": json.dumps(_metadata(graph, target, layers, plan, objective, without), indent=1) + "\n",
     }
-    kernels = kernels_in(programs)
-    if kernels:
-        files["nn_kernels.h"] = _nn_kernels_h(kernels)
-        files["nn_kernels.c"] = _nn_kernels_c(kernels)
-    for layer, program, names in zip(layers, programs, shared, strict=True):
-        files[layer.file] = _layer_c(graph, layer, program, names)
+    if any(kernels):
+        once = list({kernel.name: kernel for kernel in chain(*kernels)}.values())
+        files["nn_kernels.h"] = _nn_kernels_h(once)
+        files["nn_kernels.c"] = _nn_kernels_c(once)
+    for layer, program, names, used, called in zip(layers, programs, shared, intrinsics, kernels, strict=True):
+        headers = [*(["../nn_math.h"] if used else []), *(["../nn_kernels.h"] if called else [])]
+        files[layer.file] = _layer_c(graph, layer, program, names, headers)
     return files
 
 
@@ -225,19 +230,13 @@ def _layers_h(programs: Sequence[Program], shared: Sequence[frozenset[str]]) -> 
     return _guard("LAYERS_H", [*headers, "#include <stdint.h>", "", *prototypes])
 
 
-def _nn_math_h(programs: Sequence[Program]) -> str:
-    needed = {intrinsic: None for program in programs for intrinsic in intrinsics_of(program)}
+def _nn_math_h(needed: Sequence[Intrinsic | Access]) -> str:
     headers = {"stdint.h", *(i.header for i in needed if i.header)}
     headers |= {"stdbool.h" for i in needed if _SPEAKS_BOOL.search(i.c)}
     lines = [f"#include <{header}>" for header in sorted(headers)]
     for intrinsic in needed:
         lines += ["", intrinsic.c]
     return _guard("NN_MATH_H", lines)
-
-
-def kernels_in(programs: Sequence[Program]) -> list[KernelFunction]:
-    """Every kernel of the programs once."""
-    return list({kernel.name: kernel for program in programs for kernel in kernels_of(program)}.values())
 
 
 def _nn_kernels_h(kernels: Sequence[KernelFunction]) -> str:
@@ -274,7 +273,7 @@ def _weights_c(programs: Sequence[Program]) -> str:
     return "\n".join(parts)
 
 
-def _layer_c(graph: Graph, layer: Layer, program: Program, shared: frozenset[str]) -> str:
+def _layer_c(graph: Graph, layer: Layer, program: Program, shared: frozenset[str], headers: Sequence[str]) -> str:
     head = [
         (
             f"/* Layer {layer.index}: {layer.op}, operator {', '.join(map(str, layer.ops))} of the model;"
@@ -293,11 +292,7 @@ def _layer_c(graph: Graph, layer: Layer, program: Program, shared: frozenset[str
             " * needed. The order of these loops sees to that.",
         ]
     head.append(" */")
-    uses = ['#include "layers.h"']
-    if intrinsics_of(program):
-        uses.append('#include "../nn_math.h"')
-    if any(kernels_of(program)):
-        uses.append('#include "../nn_kernels.h"')
+    uses = [f'#include "{name}"' for name in ("layers.h", *headers)]
     if any(b.in_flash for b in program.of_space("const")):
         uses.append('#include "../weights.h"')
     function = render_function(program, shared)

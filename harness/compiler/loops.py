@@ -29,9 +29,10 @@ different values to one element are refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import operator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from math import prod
 
 import numpy as np
 
@@ -58,7 +59,7 @@ class Buffer:
 
     @property
     def elements(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64))
+        return prod(self.shape)
 
     @property
     def element(self) -> DType:
@@ -71,6 +72,7 @@ class _Operators:
     """Python's operators build expressions; an int beside an expression takes its dtype."""
 
     dtype: Type
+    parts: tuple[Expr, ...] = ()  # the expressions it is made of
 
     def __add__(self, other: Operand) -> Binary:
         return binary("add", self, other)
@@ -131,6 +133,7 @@ class Load(_Operators):
     lanes: Vec | None = None
     active: Expr | None = None
     apart: int = 1  # elements
+    parts = property(lambda self: self.index if self.active is None else (*self.index, self.active))
 
     @property
     def dtype(self) -> Type:  # type: ignore[override]
@@ -142,6 +145,7 @@ class Binary(_Operators):
     op: str
     left: Expr
     right: Expr
+    parts = property(lambda self: (self.left, self.right))
 
     @property
     def dtype(self) -> Type:  # type: ignore[override]
@@ -152,6 +156,7 @@ class Binary(_Operators):
 class Cast(_Operators):
     value: Expr
     dtype: DType
+    parts = property(lambda self: (self.value,))
 
 
 @dataclass(frozen=True)
@@ -159,6 +164,7 @@ class Select(_Operators):
     cond: Expr
     then: Expr
     orelse: Expr
+    parts = property(lambda self: (self.cond, self.then, self.orelse))
 
     @property
     def dtype(self) -> Type:  # type: ignore[override]
@@ -169,6 +175,7 @@ class Select(_Operators):
 class Call(_Operators):
     intrinsic: Intrinsic
     args: tuple[Expr, ...]
+    parts = property(lambda self: self.args)
 
     @property
     def dtype(self) -> Type:  # type: ignore[override]
@@ -244,7 +251,7 @@ class Program:
     origin: object | None = None
 
     def of_space(self, space: str) -> tuple[Buffer, ...]:
-        return tuple(buffer for buffer in self.buffers if buffer.space == space)
+        return tuple([buffer for buffer in self.buffers if buffer.space == space])
 
 
 # ---- building -------------------------------------------------------------------------------------------------------
@@ -302,22 +309,9 @@ def accumulate(register: Buffer, term: Operand) -> Store:
 
 # ---- walking --------------------------------------------------------------------------------------------------------
 
-_CHILDREN: dict[type, Callable[[Any], tuple[Expr, ...]]] = {
-    **dict.fromkeys((Const, Var), lambda node: ()),
-    Load: lambda node: node.index if node.active is None else (*node.index, node.active),
-    Binary: lambda node: (node.left, node.right),
-    Cast: lambda node: (node.value,),
-    Select: lambda node: (node.cond, node.then, node.orelse),
-    Call: lambda node: node.args,
-}
 
-
-def children(node: Expr) -> tuple[Expr, ...]:
-    return _CHILDREN[type(node)](node)
-
-
-def with_children(node: Expr, new: tuple[Expr, ...]) -> Expr:
-    if [*map(id, new)] == [*map(id, children(node))]:
+def with_parts(node: Expr, new: tuple[Expr, ...]) -> Expr:
+    if all(map(operator.is_, new, node.parts)):
         return node
     if isinstance(node, Load):
         return replace(node, index=new[: len(node.index)], active=None if node.active is None else new[-1])
@@ -338,7 +332,7 @@ def rewrite_expr(node: Expr, rule: Callable[[Expr], Expr]) -> Expr:
     if isinstance(node, Binary):  # most of all nodes, so without detours
         left, right = rewrite_expr(node.left, rule), rewrite_expr(node.right, rule)
         return rule(node if left is node.left and right is node.right else Binary(node.op, left, right))
-    return rule(with_children(node, tuple([rewrite_expr(child, rule) for child in children(node)])))
+    return rule(with_parts(node, tuple([rewrite_expr(part, rule) for part in node.parts])))
 
 
 def rewrite_block(block: Block, rule: Callable[[Expr], Expr]) -> Block:
@@ -362,24 +356,28 @@ def rewrite_block(block: Block, rule: Callable[[Expr], Expr]) -> Block:
     return tuple(stmt(s) for s in block)
 
 
-def walk_expr(node: Expr) -> Iterator[Expr]:
+def walk_expr(node: Expr) -> list[Expr]:
     """Every node, before what it is made of."""
+    found: list[Expr] = []
     waiting = [node]
     while waiting:
-        yield (found := waiting.pop())
-        if not isinstance(found, (Const, Var)):
-            waiting.extend(reversed(children(found)))
+        node = waiting.pop()
+        found.append(node)
+        waiting += node.parts[::-1]
+    return found
 
 
-def walk(block: Block) -> Iterator[Stmt]:
+def walk(block: Block) -> list[Stmt]:
     """Every statement of a block, outer before inner."""
+    found: list[Stmt] = []
     for s in block:
-        yield s
+        found.append(s)
         if isinstance(s, For):
-            yield from walk(s.body)
+            found += walk(s.body)
         elif isinstance(s, If):
-            yield from walk(s.then)
-            yield from walk(s.orelse)
+            found += walk(s.then)
+            found += walk(s.orelse)
+    return found
 
 
 def expressions(s: Stmt) -> tuple[Expr, ...]:

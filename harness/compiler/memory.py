@@ -7,7 +7,7 @@ tensors apart, and the C compiler is told so. Where that does not lead to the bo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from harness.compiler import arena
@@ -16,7 +16,7 @@ from harness.compiler.backwards import backwards
 from harness.compiler.csource import Layer
 from harness.compiler.graph import Graph, Op, TensorId
 from harness.compiler.loops import Program
-from harness.compiler.overlap import Gap, gaps
+from harness.compiler.overlap import Gap, Reads, gaps
 from harness.compiler.scratch import scratch_of
 from harness.errors import CompilerBug
 
@@ -42,6 +42,7 @@ class _Layer:
     layer: Layer
     program: Program
     dying: frozenset[TensorId]  # inputs that nobody reads after it
+    reads: Reads = field(default_factory=Reads)
 
     @cached_property
     def ways(self) -> tuple[Way, ...]:
@@ -51,7 +52,7 @@ class _Layer:
         if len(found) != 1 or self.takes_all(found[0], forwards):
             return (forwards,)
         best: Way | None = None
-        for turned in backwards(self.program):
+        for turned in backwards(self.program, self.reads):
             way = Way(turned, self.gaps_of(turned))
             if best is None or way.gaps[found[0]].high <= best.gaps[found[0]].high - WORTH:
                 best = way
@@ -63,7 +64,7 @@ class _Layer:
 
     def gaps_of(self, program: Program) -> Gaps:
         """By tensors with memory of their own; a parameter may lie some bytes after the start of one."""
-        found = gaps(program)
+        found = gaps(program, self.reads)
         result: dict[tuple[TensorId, TensorId], Gap] = {}
         for y, output in zip(program.of_space("output"), self.op.outputs, strict=True):
             for x, input_ in zip(program.of_space("input"), self.graph.activations(self.op), strict=True):

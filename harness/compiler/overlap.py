@@ -20,8 +20,10 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
+from harness.compiler.interpreter_arithmetic import greatest, least
+from harness.compiler.interpreter_state import Value
+from harness.compiler.intervals import Range, Span, combined
 from harness.compiler.loops import (
-    COMPARISON,
     Binary,
     Block,
     Buffer,
@@ -34,6 +36,7 @@ from harness.compiler.loops import (
     Load,
     Program,
     Select,
+    Stmt,
     Store,
     Var,
     expressions,
@@ -45,10 +48,7 @@ from harness.dtypes import DType, Vec
 LANES = 1 << 14  # iterations looked at one by one; of a longer nest, runs of neighbouring iterations
 FAR = 1 << 40  # beyond every address
 
-# A Python int or an int64 array whose leading axes are the loops being run, inner first; as in the interpreter.
-Value = Any
-Range = tuple[Value, Value]  # inclusive; empty where the first is above the second
-NOTHING: Range = (FAR, -FAR)
+NOTHING: Span = (FAR, -FAR)
 Pair = tuple[Buffer, Buffer]  # an output and an input
 
 
@@ -79,10 +79,23 @@ def disjoint(output_bytes: int, input_bytes: int) -> Gap:
     return Gap(-output_bytes, input_bytes)
 
 
-def gaps(program: Program) -> dict[tuple[str, str], Gap]:
+class Reads:
+    """The inputs that statements read, for programs that have most of them in common."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[Stmt, tuple[Load, ...]]] = {}  # by identity, of what is kept alive here
+
+    def of(self, s: Stmt) -> tuple[Load, ...]:
+        """By `s` itself, not by statements inside it."""
+        if id(s) not in self._known:
+            self._known[id(s)] = (s, tuple(n for e in expressions(s) for n in walk_expr(e) if _reads_input(n)))
+        return self._known[id(s)][1]
+
+
+def gaps(program: Program, reads: Reads | None = None) -> dict[tuple[str, str], Gap]:
     """For each output and input of `program`, by name, the differences of their addresses that are not safe."""
     inputs, outputs = program.of_space("input"), program.of_space("output")
-    events = _Analysis(program).block(program.body)
+    events = _Analysis(program, reads or Reads()).block(program.body)
     result = {}
     for y in outputs:
         for x in inputs:
@@ -107,9 +120,9 @@ def _bytes(buffer: Buffer) -> int:
 class _Events:
     """What a piece of program does, for each iteration of the loops around it."""
 
-    reads: Mapping[Buffer, Range] = field(default_factory=dict)
-    writes: Mapping[Buffer, Range] = field(default_factory=dict)
-    apart: Mapping[Pair, Range] = field(default_factory=dict)  # safe up to the first, and from the second on
+    reads: Mapping[Buffer, Span] = field(default_factory=dict)
+    writes: Mapping[Buffer, Span] = field(default_factory=dict)
+    apart: Mapping[Pair, Span] = field(default_factory=dict)  # safe up to the first, and from the second on
 
     def then(self, later: _Events) -> _Events:
         """This, and `later` after it."""
@@ -124,7 +137,7 @@ class _Events:
         if np.all(mask):
             return self
 
-        def only(ranges: Mapping[Any, Range]) -> dict[Any, Range]:
+        def only(ranges: Mapping[Any, Span]) -> dict[Any, Span]:
             return {k: (np.where(mask, lo, FAR), np.where(mask, hi, -FAR)) for k, (lo, hi) in ranges.items()}
 
         return _Events(only(self.reads), only(self.writes), only(self.apart))
@@ -140,10 +153,10 @@ class _Events:
             values = np.asarray(values)
             return np.broadcast_to(values, np.broadcast_shapes(values.shape, (trips,) + (1,) * (depth - 1)))
 
-        def hull(ranges: Mapping[Any, Range]) -> dict[Any, Range]:
+        def hull(ranges: Mapping[Any, Span]) -> dict[Any, Span]:
             return {k: (every(lo).min(0), every(hi).max(0)) for k, (lo, hi) in ranges.items()}
 
-        crossing: dict[Pair, Range] = {}
+        crossing: dict[Pair, Span] = {}
         for x, (first, last) in self.reads.items():
             if trips < 2:
                 break
@@ -155,11 +168,11 @@ class _Events:
         return _Events(hull(self.reads), hull(self.writes), _tighter(_tightest(self.apart, every), crossing))
 
 
-def _tightest(apart: Mapping[Pair, Range], every: Any) -> dict[Pair, Range]:
+def _tightest(apart: Mapping[Pair, Span], every: Any) -> dict[Pair, Span]:
     return {pair: (every(low).min(0), every(high).max(0)) for pair, (low, high) in apart.items()}
 
 
-def _hulls(a: Mapping[Buffer, Range], b: Mapping[Buffer, Range]) -> dict[Buffer, Range]:
+def _hulls(a: Mapping[Buffer, Span], b: Mapping[Buffer, Span]) -> dict[Buffer, Span]:
     result = dict(a)
     for buffer, (low, high) in b.items():
         known = result.get(buffer, NOTHING)
@@ -167,7 +180,7 @@ def _hulls(a: Mapping[Buffer, Range], b: Mapping[Buffer, Range]) -> dict[Buffer,
     return result
 
 
-def _tighter(a: Mapping[Pair, Range], b: Mapping[Pair, Range]) -> dict[Pair, Range]:
+def _tighter(a: Mapping[Pair, Span], b: Mapping[Pair, Span]) -> dict[Pair, Span]:
     result = dict(a)
     for pair, (low, high) in b.items():
         known = result.get(pair, NOTHING)
@@ -175,7 +188,7 @@ def _tighter(a: Mapping[Pair, Range], b: Mapping[Pair, Range]) -> dict[Pair, Ran
     return result
 
 
-def _apart(writes: Mapping[Buffer, Range], reads: Mapping[Buffer, Range]) -> dict[Pair, Range]:
+def _apart(writes: Mapping[Buffer, Span], reads: Mapping[Buffer, Span]) -> dict[Pair, Span]:
     """Of what is written first and read later."""
     return {
         (y, x): (first - high - 1, last - low + 1)
@@ -185,11 +198,11 @@ def _apart(writes: Mapping[Buffer, Range], reads: Mapping[Buffer, Range]) -> dic
 
 
 class _Analysis:
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, known: Reads) -> None:
+        self.known = known
         self.names: dict[str, Range | Expr] = {}  # a scalar stays an expression until somebody asks for its value
         self.lanes = 1
         self.depth = 0
-        self.loads: dict[int, tuple[Load, ...]] = {}  # of inputs, by the statement that they belong to
         self.mixing: set[int] = set()  # loops that both read and write
         self.survey(program.body)
 
@@ -197,30 +210,31 @@ class _Analysis:
         """Whether anything in `block` reads an input, and whether anything writes an output."""
         reads = writes = False
         for s in block:
-            loads = tuple(n for e in expressions(s) for n in walk_expr(e) if _reads_input(n))
-            if loads:
-                self.loads[id(s)] = loads
-            inside = [s.body] if isinstance(s, For) else [s.then, s.orelse] if isinstance(s, If) else []
-            found = [self.survey(one) for one in inside]
-            if isinstance(s, For) and found[0] == (True, True):
-                self.mixing.add(id(s))
-            reads |= bool(loads) or any(r for r, _ in found)
-            writes |= any(w for _, w in found) or (isinstance(s, Store) and s.buffer.space == "output")
+            reads |= bool(self.known.of(s))
+            if isinstance(s, Store):
+                writes |= s.buffer.space == "output"
+                continue
+            for inside in (s.body,) if isinstance(s, For) else (s.then, s.orelse) if isinstance(s, If) else ():
+                found = self.survey(inside)
+                if isinstance(s, For) and found == (True, True):
+                    self.mixing.add(id(s))
+                reads, writes = reads or found[0], writes or found[1]
         return reads, writes
 
     def block(self, block: Block) -> _Events:
         events = _Events()
         for s in block:
-            if id(s) in self.loads:
-                events = events.then(self.reads(self.loads[id(s)]))
+            loads = self.known.of(s)
+            if loads:
+                events = events.then(self.reads(loads))
             if isinstance(s, Let):
                 self.names[s.name] = s.value
             elif isinstance(s, Store) and s.buffer.space == "output":
                 lanes = s.value.dtype if isinstance(s.value.dtype, Vec) else None
                 events = events.then(_Events(writes={s.buffer: self.span(s, lanes)}))
             elif isinstance(s, If):
-                low, high = self.range(s.cond)
-                then, orelse = self.block(s.then).where(high != 0), self.block(s.orelse).where(low == 0)
+                cond = self.range(s.cond)
+                then, orelse = self.block(s.then).where(cond.high != 0), self.block(s.orelse).where(cond.low == 0)
                 either = _tighter(then.apart, orelse.apart)
                 chosen = _Events(_hulls(then.reads, orelse.reads), _hulls(then.writes, orelse.writes), either)
                 events = events.then(chosen)
@@ -229,19 +243,20 @@ class _Analysis:
         return events
 
     def loop(self, s: For) -> _Events:
-        (first, exact), (_, end) = self.range(s.start), self.range(s.stop)
+        start, stop = self.range(s.start), self.range(s.stop)
+        first, end = start.low, stop.high
         trips = int(np.max(-((first - end) // s.step)))
         if trips <= 0:
             return _Events()
         run = -(-trips * self.lanes // LANES)  # iterations taken together
-        if id(s) not in self.mixing or not np.all(first == exact) or run >= trips:
-            self.names[s.var] = (first, end - 1)
+        if id(s) not in self.mixing or not np.all(first == start.high) or run >= trips:
+            self.names[s.var] = Range(first, end - 1, start.least, stop.most - 1)
             return self.block(s.body).repeated().where(first < end)
         runs = -(-trips // run)
         number = np.arange(runs, dtype=np.int64).reshape((-1,) + (1,) * self.depth)
         low = first + number * (run * s.step)
-        high = np.minimum(low + (run - 1) * s.step, end - 1)
-        self.names[s.var] = (low, low if run == 1 else high)
+        high = low if run == 1 else np.minimum(low + (run - 1) * s.step, end - 1)
+        self.names[s.var] = Range(low, high, start.least, start.most + (runs * run - 1) * s.step)
         self.lanes *= runs
         self.depth += 1
         events = self.block(s.body)
@@ -253,96 +268,61 @@ class _Analysis:
         return events
 
     def reads(self, loads: tuple[Load, ...]) -> _Events:
-        found: dict[Buffer, Range] = {}
+        found: dict[Buffer, Span] = {}
         for n in loads:
             found = _hulls(found, {n.buffer: self.span(n, n.lanes)})
         return _Events(reads=found)
 
-    def span(self, node: Load | Store, lanes: Vec | None) -> Range:
+    def span(self, node: Load | Store, lanes: Vec | None) -> Span:
         """First and last byte of an access: every index inside its dimension."""
         buffer, index = node.buffer, node.index
-        low, high, empty = 0, 0, False
+        low: Value = 0
+        high: Value = 0
+        empty: Value = False
         for axis, (position, size) in enumerate(zip(index, buffer.shape, strict=True)):
-            a, b = self.range(position)
+            a, b, lowest, most = self.range(position)
             if lanes is not None and axis == len(index) - 1:
-                b = b + (lanes.lanes - 1) * node.apart
-            a, b = np.maximum(a, 0), np.minimum(b, size - 1)
-            empty = empty | (a > b)
-            low, high = low * size + a, high * size + b
+                reach = (lanes.lanes - 1) * node.apart
+                b, most = b + reach, most + reach
+            if lowest < 0 or most >= size:
+                a, b = np.maximum(a, 0), np.minimum(b, size - 1)
+                empty = empty | (a > b)
+            same = low is high and a is b
+            low = low * size + a
+            high = low if same else high * size + b
         width = buffer.element.bytes
-        return np.where(empty, FAR, low * width), np.where(empty, -FAR, high * width + width - 1)
+        first, last = low * width, high * width + (width - 1)
+        return (np.where(empty, FAR, first), np.where(empty, -FAR, last)) if np.any(empty) else (first, last)
 
     def range(self, node: Expr) -> Range:
         """The values `node` can have in each iteration."""
-        whole = (node.dtype.min, node.dtype.max) if node.dtype.is_integer else (-FAR, FAR)
         if isinstance(node, Const):
-            return int(node.value), int(node.value)
+            value = int(node.value)
+            return Range(value, value, value, value)
         if isinstance(node, Var):
             known = self.names[node.name]
-            if not isinstance(known, tuple):
+            if not isinstance(known, Range):
                 known = self.names[node.name] = self.range(known)
             return known
-        if isinstance(node, Cast) and node.value.dtype.is_integer:
-            return self.range(node.value)
-        if isinstance(node, Select):
-            (a, b), (c, d) = self.range(node.then), self.range(node.orelse)
-            return np.minimum(a, c), np.maximum(b, d)
         if isinstance(node, Binary) and node.left.dtype.is_integer:
-            result = _binary(node.op, self.range(node.left), self.range(node.right))
-            return whole if result is None else result
-        return whole
+            result = combined(node.op, self.range(node.left), self.range(node.right))
+            if result is not None:
+                return result
+        elif isinstance(node, Cast) and node.value.dtype.is_integer:
+            return self.range(node.value)
+        elif isinstance(node, Select):
+            then, orelse = self.range(node.then), self.range(node.orelse)
+            low, high = least(then.low, orelse.low), greatest(then.high, orelse.high)
+            return Range(low, high, min(then.least, orelse.least), max(then.most, orelse.most))
+        lowest, most = (node.dtype.min, node.dtype.max) if node.dtype.is_integer else (-FAR, FAR)
+        return Range(lowest, most, lowest, most)
 
 
-def _binary(op: str, left: Range, right: Range) -> Range | None:
-    """Interval arithmetic; None for what is not followed."""
-    (a, b), (c, d) = left, right
-    if op == "add":
-        return a + c, b + d
-    if op == "sub":
-        return a - d, b - c
-    if op == "mul":
-        corners = (a * c, a * d, b * c, b * d)
-        return np.minimum.reduce(np.broadcast_arrays(*corners)), np.maximum.reduce(np.broadcast_arrays(*corners))
-    if op in ("min", "max"):
-        pick = np.minimum if op == "min" else np.maximum
-        return pick(a, c), pick(b, d)
-    if op in ("div", "shr", "and", "rem") and np.ndim(c) == 0 and np.all(c == d) and c > 0:
-        if op == "shr":
-            return a >> c, b >> c
-        if op == "div":
-            return _truncated(a, c), _truncated(b, c)
-        return (0 if op == "and" or np.all(a >= 0) else 1 - c), (c if op == "and" else c - 1)
-    if op in COMPARISON:
-        return _compared(op, left, right)
-    if op == "and" and np.all((a >= 0) & (b <= 1) & (c >= 0) & (d <= 1)):
-        return a & c, b & d
-    if op == "or" and np.all((a >= 0) & (b <= 1) & (c >= 0) & (d <= 1)):
-        return a | c, b | d
-    return None
-
-
-def _truncated(value: Value, by: int) -> Value:
-    return np.sign(value) * (np.abs(value) // by)
-
-
-def _compared(op: str, left: Range, right: Range) -> Range:
-    (a, b), (c, d) = left, right
-    always, never = {
-        "lt": (b < c, a >= d),
-        "le": (b <= c, a > d),
-        "gt": (a > d, b <= c),
-        "ge": (a >= d, b < c),
-        "eq": ((a == b) & (c == d) & (a == c), (b < c) | (a > d)),
-        "ne": ((b < c) | (a > d), (a == b) & (c == d) & (a == c)),
-    }[op]
-    return np.asarray(always).astype(np.int64), 1 - np.asarray(never).astype(np.int64)
-
-
-def mixes(loop: For) -> bool:
+def mixes(loop: For, reads: Reads) -> bool:
     """Whether a loop both reads inputs and writes outputs."""
-    inside = list(walk(loop.body))
+    inside = walk(loop.body)
     stores = any(isinstance(s, Store) and s.buffer.space == "output" for s in inside)
-    return stores and any(_reads_input(n) for s in inside for e in expressions(s) for n in walk_expr(e))
+    return stores and any(reads.of(s) for s in inside)
 
 
 def _reads_input(node: Expr) -> TypeGuard[Load]:

@@ -13,8 +13,11 @@ from pathlib import Path
 
 from harness.compiler import (
     interpret,
+    interpreter_arithmetic,
     interpreter_batch,
+    interpreter_registers,
     interpreter_state,
+    interpreter_sums,
     interpreter_values,
     intrinsics,
     loops,
@@ -23,7 +26,17 @@ from harness.compiler import (
 from harness.compiler.loops import Program
 from harness.compiler.render_c import render_function
 
-_JUDGES = (interpret, interpreter_batch, interpreter_state, interpreter_values, loops, render_c)
+_JUDGES = (
+    interpret,
+    interpreter_arithmetic,
+    interpreter_batch,
+    interpreter_registers,
+    interpreter_state,
+    interpreter_sums,
+    interpreter_values,
+    loops,
+    render_c,
+)
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ from harness.compiler.loops import (
     walk_expr,
 )
 from harness.compiler.scratch import scratch_of
-from harness.compiler.simplify import simplify
+from harness.compiler.simplify import flat_index
 from harness.dtypes import DType, Vec
 from harness.errors import CompilerBug
 
@@ -55,8 +55,7 @@ WIDTH = 120
 def render_function(program: Program, shared: frozenset[str] = frozenset()) -> str:
     """The definition of the layer's function, its small tables before it; `shared` as for `signature`."""
     tables = [_table(buffer) for buffer in program.of_space("const") if not buffer.in_flash]
-    read = {n.buffer for s in walk(program.body) for e in expressions(s) for n in walk_expr(e) if isinstance(n, Load)}
-    unread = [b for b in program.of_space("input") if b not in read]
+    unread = [b for b in program.of_space("input") if not any(_reads(s, b) for s in walk(program.body))]
     ignored = [f"    (void){b.name}; /* the output does not depend on it */" for b in unread]
     lines = [signature(program, shared), "{", *ignored, *_Printer().block(program.body, 1), "}", ""]
     return "\n".join([*tables, *(part for line in lines for part in wrapped(line))])
@@ -211,10 +210,7 @@ class _Printer:
     def place(self, buffer: Buffer, index: tuple[Expr, ...]) -> str:
         if not buffer.shape:
             return buffer.name
-        flat: Expr = Const(0)
-        for node, size in zip(index, buffer.shape, strict=True):
-            flat = Binary("add", Binary("mul", flat, Const(size)), node)
-        return f"{buffer.name}[{self.expr(simplify(flat))}]"
+        return f"{buffer.name}[{self.expr(flat_index(index, buffer.shape))}]"
 
     def expr(self, node: Expr, outside: int = _LOWEST) -> str:
         """C for `node`, in brackets where it binds less tightly than `outside`."""

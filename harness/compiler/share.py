@@ -24,12 +24,11 @@ from harness.compiler.loops import (
     Stmt,
     Store,
     Var,
-    children,
     expressions,
     rewrite_block,
     walk,
     walk_expr,
-    with_children,
+    with_parts,
 )
 
 
@@ -91,7 +90,7 @@ class _Sharing:
             if isinstance(node, Load):
                 constant = node.buffer.space in ("input", "const")
             place = len(found)
-            for child in children(node):
+            for child in node.parts:
                 part = visit(child)
                 size, reads, constant = size + part[0], reads or part[1], constant and part[2]
             if reads and constant:
@@ -112,7 +111,7 @@ class _Pure:
 
 def _replace(s: Stmt, old: Expr, new: Var) -> Stmt:
     def top_down(node: Expr) -> Expr:
-        return new if node == old else with_children(node, tuple(top_down(child) for child in children(node)))
+        return new if node == old else with_parts(node, tuple(top_down(child) for child in node.parts))
 
     if isinstance(s, Let):
         return Let(s.name, top_down(s.value))

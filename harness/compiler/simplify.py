@@ -9,8 +9,9 @@ brought to the form `sum of coefficient * atom + constant`, which decides most c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from math import prod
 
 from harness.compiler.interpreter_values import fold_binary
 from harness.compiler.loops import (
@@ -25,49 +26,56 @@ from harness.compiler.loops import (
     Let,
     Load,
     Select,
+    Stmt,
     Store,
     Var,
-    rewrite_expr,
-    substitute,
     walk_expr,
+    with_parts,
 )
 from harness.dtypes import DType
 
 Range = tuple[int, int]  # inclusive
 Ranges = Mapping[str, Range]
+Values = Mapping[str, Expr]  # of variables, by name
 
 
 def interval(node: Expr, ranges: Ranges) -> Range:
     """The values an integer expression can take when each variable is inside `ranges`; its dtype's range if unknown."""
-    whole = (node.dtype.min, node.dtype.max)
     if isinstance(node, Const):
         return (int(node.value), int(node.value))
-    if isinstance(node, Var):
-        return ranges.get(node.name, whole)
-    if isinstance(node, Cast) and node.value.dtype.is_integer:
+    if isinstance(node, Var) and node.name in ranges:
+        return ranges[node.name]
+    if isinstance(node, Binary):
+        found = _interval_of(node.op, interval(node.left, ranges), interval(node.right, ranges))
+        if found is not None:
+            return found
+    elif isinstance(node, Cast) and node.value.dtype.is_integer:
         return interval(node.value, ranges)
-    if isinstance(node, Select):
+    elif isinstance(node, Select):
         (a, b), (c, d) = interval(node.then, ranges), interval(node.orelse, ranges)
         return (min(a, c), max(b, d))
-    if not isinstance(node, Binary):
-        return whole
-    (a, b), (c, d) = interval(node.left, ranges), interval(node.right, ranges)
-    if node.op == "add":
+    return (node.dtype.min, node.dtype.max)
+
+
+def _interval_of(op: str, left: Range, right: Range) -> Range | None:
+    """Of an operation on operands with these; None where there is no telling."""
+    (a, b), (c, d) = left, right
+    if op == "add":
         return (a + c, b + d)
-    if node.op == "sub":
+    if op == "sub":
         return (a - d, b - c)
-    if node.op == "mul":
+    if op == "mul":
         corners = (a * c, a * d, b * c, b * d)
         return (min(corners), max(corners))
-    if node.op == "min":
+    if op == "min":
         return (min(a, c), min(b, d))
-    if node.op == "max":
+    if op == "max":
         return (max(a, c), max(b, d))
-    if node.op == "div" and c > 0:
+    if op == "div" and c > 0:
         return (int(a / c) if a < 0 else a // d, b // c if b >= 0 else -(-b // d))
-    if node.op == "shr" and c == d:
+    if op == "shr" and c == d:
         return (a >> c, b >> c)
-    return whole
+    return None
 
 
 def is_index(node: Expr) -> bool:
@@ -120,42 +128,94 @@ def from_affine(terms: Mapping[Expr, int], constant: int) -> Expr:
     return result
 
 
-def simplify(node: Expr, ranges: Ranges | None = None) -> Expr:
-    if isinstance(node, (Const, Var)):
-        return node
-    if node.dtype is DType.I32 and isinstance(node, Binary):
-        linear = _linear(node)  # most indices: no need to go from the leaves up
-        if linear is not None and linear[0] and DType.I32.min <= linear[1] <= DType.I32.max:
-            return from_affine(*linear)
-    known = ranges or {}
-    return rewrite_expr(node, lambda n: _rule(n, known))
+def simplify(node: Expr, ranges: Ranges | None = None, values: Values | None = None) -> Expr:
+    """`node` with the variables in `values` replaced, whose values are simple themselves."""
+    return _simplified(node, ranges or {}, values or {})
 
 
-def _linear(node: Expr) -> tuple[dict[Expr, int], int] | None:
-    """`affine` of sums, differences and multiples of variables; None where there is anything else."""
-    if isinstance(node, Var):
-        return {node: 1}, 0
+def _simplified(node: Expr, ranges: Ranges, values: Values) -> Expr:
     if isinstance(node, Const):
-        return {}, int(node.value)
-    if not isinstance(node, Binary) or node.op not in ("add", "sub", "mul"):
+        return node
+    if isinstance(node, Var):
+        return values.get(node.name, node)
+    if isinstance(node, Binary):
+        if node.dtype is DType.I32:
+            linear = _linear(node, values)  # most indices: no need to go from the leaves up
+            if linear is not None and linear[0] and DType.I32.min <= linear[1] <= DType.I32.max:
+                return from_affine(*linear)
+        left, right = _simplified(node.left, ranges, values), _simplified(node.right, ranges, values)
+        return _rule(node if left is node.left and right is node.right else Binary(node.op, left, right), ranges)
+    return _rule(with_parts(node, tuple([_simplified(child, ranges, values) for child in node.parts])), ranges)
+
+
+def _linear(node: Expr, values: Values) -> tuple[dict[Expr, int], int] | None:
+    """`affine` of sums, differences and multiples of variables; None where there is anything else."""
+    terms: dict[Expr, int] = {}
+    constant = _collected(node, 1, terms, values)
+    return None if constant is None else (terms, constant)
+
+
+def _collected(node: Expr, factor: int, terms: dict[Expr, int], values: Values) -> int | None:
+    """Adds the variables in `factor` times `node` to `terms`, and gives what is constant; None if it is not linear."""
+    if isinstance(node, Const):
+        return factor * int(node.value)
+    if isinstance(node, Var):
+        if node.name in values:
+            return _collected(values[node.name], factor, terms, {})
+        total = terms.get(node, 0) + factor
+        if total:
+            terms[node] = total
+        else:
+            terms.pop(node, None)
+        return 0
+    if not isinstance(node, Binary):
         return None
-    left, right = _linear(node.left), _linear(node.right)
-    if left is None or right is None:
-        return None
+    left, right = node.left, node.right
     if node.op == "mul":
-        (terms, constant), (others, by) = (left, right) if not right[0] else (right, left)
-        if others:
-            return None
-        return {atom: factor * by for atom, factor in terms.items() if by}, constant * by
-    (terms, constant), sign = left, 1 if node.op == "add" else -1
-    for atom, factor in right[0].items():
-        terms[atom] = terms.get(atom, 0) + sign * factor
-    return {atom: factor for atom, factor in terms.items() if factor}, constant + sign * right[1]
+        if isinstance(right, Const):
+            return _collected(left, factor * int(right.value), terms, values)
+        return _collected(right, factor * int(left.value), terms, values) if isinstance(left, Const) else None
+    if node.op not in ("add", "sub"):
+        return None
+    one = _collected(left, factor, terms, values)
+    other = None if one is None else _collected(right, factor if node.op == "add" else -factor, terms, values)
+    return None if one is None or other is None else one + other
+
+
+def flat_index(index: Sequence[Expr], shape: Sequence[int]) -> Expr:
+    """The number of an element of an array of this shape, simplified."""
+    terms: dict[Expr, int] = {}
+    constant = 0
+    stride = prod(shape)
+    for node, size in zip(index, shape, strict=True):
+        stride //= size
+        if not is_index(node):
+            break
+        part, first = _linear(node, {}) or affine(simplify(node))
+        constant += stride * first
+        for atom, factor in part.items():
+            total = terms.get(atom, 0) + stride * factor
+            if total:
+                terms[atom] = total
+            else:
+                del terms[atom]
+    else:
+        if DType.I32.min <= constant <= DType.I32.max:
+            return from_affine(terms, constant)
+    flat: Expr = Const(0)
+    for node, size in zip(index, shape, strict=True):
+        flat = Binary("add", Binary("mul", flat, Const(size)), node)
+    return simplify(flat)
 
 
 def _difference(a: Expr, b: Expr, ranges: Ranges) -> Range:
     terms, constant = affine(Binary("sub", a, b))
-    return interval(from_affine(terms, constant), ranges)
+    low = high = constant
+    for atom, factor in terms.items():
+        first, last = interval(atom, ranges)
+        low += factor * (first if factor > 0 else last)
+        high += factor * (last if factor > 0 else first)
+    return low, high
 
 
 def _rule(node: Expr, ranges: Ranges) -> Expr:
@@ -247,41 +307,48 @@ def assume(cond: Expr, ranges: Ranges) -> dict[str, Range]:
 
 def simplify_block(block: Block, ranges: Ranges | None = None) -> Block:
     """Simplifies every expression, drops what can never run, and puts the body of a single-trip loop in its place."""
-    known = dict(ranges or {})
-    result: list = []
-    for position, s in enumerate(block):
+    return tuple(_simplified_block(block, ranges or {}, {}))
+
+
+def _simplified_block(block: Block, ranges: Ranges, values: Values) -> Iterator[Stmt]:
+    """With the scalars in `values`, which are known, replaced."""
+    known, constants = dict(ranges), dict(values)
+    for s in block:
         if isinstance(s, For):
-            loop = replace(s, start=simplify(s.start, known), stop=simplify(s.stop, known))
-            low, high = loop_range(loop, known)
-            if high < low:
-                continue
-            trips = simplify(Binary("sub", loop.stop, loop.start), known)
-            if isinstance(trips, Const) and trips.value <= loop.step:
-                if trips.value > 0:
-                    result.extend(simplify_block(substitute(loop.body, {loop.var: loop.start}), known))
-                continue
-            body = simplify_block(loop.body, {**known, loop.var: (low, high)})
-            if body:
-                result.append(replace(loop, body=body))
+            yield from _simplified_loop(s, known, constants)
         elif isinstance(s, If):
-            cond = simplify(s.cond, known)
+            cond = _simplified(s.cond, known, constants)
             if isinstance(cond, Const):
-                result.extend(simplify_block(s.then if cond.value else s.orelse, known))
+                yield from _simplified_block(s.then if cond.value else s.orelse, known, constants)
             else:
-                then = simplify_block(s.then, assume(cond, known))
-                result.append(If(cond, then, simplify_block(s.orelse, known)))
+                then = tuple(_simplified_block(s.then, assume(cond, known), constants))
+                yield If(cond, then, tuple(_simplified_block(s.orelse, known, constants)))
         elif isinstance(s, Let):
-            value = simplify(s.value, known)
+            value = _simplified(s.value, known, constants)
             if isinstance(value, Const) and value.dtype is DType.I32:
-                rest = substitute(block[position + 1 :], {s.name: value})
-                return (*result, *simplify_block(rest, known))
+                constants[s.name] = value
+                continue
             if value.dtype.is_integer and not any(isinstance(n, Load) for n in walk_expr(value)):
                 known[s.name] = interval(value, known)
-            result.append(Let(s.name, value))
+            yield s if value is s.value else Let(s.name, value)
         elif isinstance(s, Store):
-            active = None if s.active is None else simplify(s.active, known)
-            index = tuple(simplify(i, known) for i in s.index)
-            result.append(replace(s, index=index, value=simplify(s.value, known), active=active))
+            active = None if s.active is None else _simplified(s.active, known, constants)
+            index = tuple([_simplified(i, known, constants) for i in s.index])
+            yield Store(s.buffer, index, _simplified(s.value, known, constants), active, s.apart)
         else:
-            result.append(s)
-    return tuple(result)
+            yield s
+
+
+def _simplified_loop(loop: For, known: Ranges, values: Values) -> Iterator[Stmt]:
+    start, stop = _simplified(loop.start, known, values), _simplified(loop.stop, known, values)
+    low, high = interval(start, known)[0], interval(stop, known)[1] - 1
+    if high < low:
+        return
+    trips = _simplified(Binary("sub", stop, start), known, {})
+    if isinstance(trips, Const) and trips.value <= loop.step:
+        if trips.value > 0:
+            yield from _simplified_block(loop.body, known, {**values, loop.var: start})
+        return
+    body = tuple(_simplified_block(loop.body, {**known, loop.var: (low, high)}, values))
+    if body:
+        yield replace(loop, start=start, stop=stop, body=body)

@@ -8,7 +8,7 @@ one run of the interpreter decides it for every input.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from harness.compiler.accesses import access_of
 from harness.compiler.intrinsics.lanes import reach
@@ -33,25 +33,28 @@ from harness.compiler.loops import (
     Select,
     Store,
     Var,
-    walk_expr,
 )
 from harness.compiler.scratch import scratch_of
-from harness.compiler.simplify import Range, assume, interval, loop_range
+from harness.compiler.simplify import Range, Ranges, assume, interval, loop_range
 from harness.dtypes import DType, Type, Vec
 from harness.errors import CompilerBug
 
 _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*\Z")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Scope:
-    """What is known at one place of the program."""
+    """What is known at one place of the program; every block adds to one of its own."""
 
     names: dict[str, Type]  # loop variables and scalars
     ranges: dict[str, Range]
-    registers: frozenset[Buffer]
+    registers: set[Buffer]
     inside_parallel: bool = False
     reached: bool = True  # False inside a loop that never runs
+
+    def inner(self, ranges: Ranges) -> Scope:
+        """For a block inside, in which these ranges are known."""
+        return Scope(dict(self.names), dict(ranges), set(self.registers), self.inside_parallel, self.reached)
 
 
 def verify(program: Program, stage: str, features: frozenset[str] = frozenset()) -> Program:
@@ -69,7 +72,10 @@ class _Verifier:
 
     def rule(self, holds: bool, text: str, node: object) -> None:
         if not holds:
-            raise CompilerBug(f"{text}: {node}", where=f"{self.program.name} after {self.stage}")
+            raise self.broken(text, node)
+
+    def broken(self, text: str, node: object) -> CompilerBug:
+        return CompilerBug(f"{text}: {node}", where=f"{self.program.name} after {self.stage}")
 
     def check(self) -> None:
         names = [b.name for b in (*self.program.buffers, *scratch_of(self.program))]
@@ -77,7 +83,7 @@ class _Verifier:
         self.rule(bool(_IDENTIFIER.match(self.program.name)), "not a C identifier", self.program.name)
         for buffer in self.program.buffers:
             self.buffer(buffer)
-        self.block(self.program.body, Scope({}, {}, frozenset()))
+        self.block(self.program.body, Scope({}, {}, set()))
 
     def buffer(self, buffer: Buffer) -> None:
         self.rule(bool(_IDENTIFIER.match(buffer.name)), "not a C identifier", buffer.name)
@@ -91,35 +97,35 @@ class _Verifier:
             self.rule(same, "data of another shape or dtype", buffer.name)
 
     def block(self, block: Block, scope: Scope) -> None:
+        """Rules of a block, which has `scope` for itself."""
         for s in block:
             if isinstance(s, For):
                 self.loop(s, scope)
             elif isinstance(s, If):
                 self.expr(s.cond, scope)
                 self.rule(s.cond.dtype is DType.BOOL, "a condition that is not a bool", s.cond)
-                self.block(s.then, replace(scope, ranges=assume(s.cond, scope.ranges)))
-                self.block(s.orelse, scope)
+                self.block(s.then, scope.inner(assume(s.cond, scope.ranges)))
+                self.block(s.orelse, scope.inner(scope.ranges))
             elif isinstance(s, Alloc):
                 self.buffer(s.buffer)
                 plain = s.buffer.shape != () and isinstance(s.buffer.dtype, DType)
                 self.rule(s.buffer.space != "scratch" or plain, "scratch memory that is no array of elements", s)
                 self.rule(s.buffer.space in REGISTERS, "an Alloc of something else than a register", s)
                 self.name(s.buffer.name, scope)
-                scope = replace(scope, registers=scope.registers | {s.buffer})
+                scope.registers.add(s.buffer)
             elif isinstance(s, Let):
                 self.expr(s.value, scope)
                 self.name(s.name, scope)
-                ranges: dict[str, Range] = scope.ranges
                 if s.value.dtype.is_integer:
-                    ranges = {**ranges, s.name: interval(s.value, ranges)}
-                scope = replace(scope, names={**scope.names, s.name: s.value.dtype}, ranges=ranges)
+                    scope.ranges[s.name] = interval(s.value, scope.ranges)
+                scope.names[s.name] = s.value.dtype
             elif isinstance(s, Store):
                 self.store(s, scope)
 
     def name(self, name: str, scope: Scope) -> None:
         self.rule(bool(_IDENTIFIER.match(name)), "not a C identifier", name)
-        taken = {b.name for b in self.buffers} | {b.name for b in scope.registers} | scope.names.keys()
-        self.rule(name not in taken, "a name that hides another", name)
+        held = (*self.buffers, *scope.registers)
+        self.rule(name not in scope.names and all(b.name != name for b in held), "a name that hides another", name)
 
     def loop(self, s: For, scope: Scope) -> None:
         self.name(s.var, scope)
@@ -135,13 +141,10 @@ class _Verifier:
             trips = -(-(int(s.stop.value) - int(s.start.value)) // s.step)
             self.rule(trips > 0 and trips % s.kernel == 0, "a kernel that does not take its iterations whole", s.var)
         low, high = loop_range(s, scope.ranges)
-        inside = replace(
-            scope,
-            names={**scope.names, s.var: DType.I32},
-            ranges={**scope.ranges, s.var: (low, high)},
-            inside_parallel=scope.inside_parallel or s.parallel,
-            reached=scope.reached and low <= high,
-        )
+        inside = scope.inner({**scope.ranges, s.var: (low, high)})
+        inside.names[s.var] = DType.I32
+        inside.inside_parallel |= s.parallel
+        inside.reached &= low <= high
         self.block(s.body, inside)
 
     def store(self, s: Store, scope: Scope) -> None:
@@ -169,48 +172,59 @@ class _Verifier:
         elif scope.reached:
             low, _ = interval(index[-1], scope.ranges)
             last = low + (lanes.lanes - 1) * node.apart
-            self.rule(last < buffer.shape[-1], f"a vector that never fits into {buffer.name}", index[-1])
+            if last >= buffer.shape[-1]:
+                raise self.broken(f"a vector that never fits into {buffer.name}", index[-1])
 
     def index(self, buffer: Buffer, index: tuple[Expr, ...], scope: Scope) -> None:
-        self.rule(len(index) == len(buffer.shape), f"{len(index)} indices for {list(buffer.shape)}", buffer.name)
+        if len(index) != len(buffer.shape):
+            raise self.broken(f"{len(index)} indices for {list(buffer.shape)}", buffer.name)
         for node, size in zip(index, buffer.shape, strict=True):
             self.rule(node.dtype is DType.I32, "an index that is not int32", node)
             self.expr(node, scope)
             low, high = interval(node, scope.ranges)
-            inside = low < size and high >= 0
-            self.rule(
-                inside or not scope.reached, f"an index that is never inside 0 … {size - 1} of {buffer.name}", node
-            )
+            if scope.reached and not (low < size and high >= 0):
+                raise self.broken(f"an index that is never inside 0 … {size - 1} of {buffer.name}", node)
 
     def expr(self, node: Expr, scope: Scope) -> None:
-        for n in walk_expr(node):
-            if isinstance(n, Var):
-                self.rule(scope.names.get(n.name) == n.dtype, "a name that is not in scope", n)
-            elif isinstance(n, Load):
-                known = n.buffer in (scope.registers if n.buffer.space in REGISTERS else self.buffers)
-                self.rule(known, "a load from a buffer that is not in scope", n)
-                racing = n.buffer.space == "output" and scope.inside_parallel
-                self.rule(not racing, "an output read inside a parallel loop", n)
-                self.index(n.buffer, n.index, scope)
-                self.rule(
-                    n.lanes is not None or (n.active is None and n.apart == 1), "a count of lanes without lanes", n
-                )
-                if n.lanes is not None:
-                    self.lanes(n, n.lanes, scope)
-            elif isinstance(n, Binary):
-                self.rule(n.op in ARITHMETIC or n.op in COMPARISON, "no such operation", n.op)
-                self.rule(not isinstance(n.left.dtype, Vec), "arithmetic on vectors", n)
-                self.rule(n.left.dtype is n.right.dtype, "operands of different dtypes", n)
-            elif isinstance(n, Const):
-                fits = not n.dtype.is_integer or n.dtype.min <= n.value <= n.dtype.max
-                self.rule(fits, f"a constant outside {n.dtype.value}", n)
-            elif isinstance(n, Select):
-                same = n.cond.dtype is DType.BOOL and n.then.dtype is n.orelse.dtype
-                self.rule(same, "a selection between different dtypes", n)
-            elif isinstance(n, Call):
-                wanted = tuple(dtype for _, dtype in n.intrinsic.params)
-                self.rule(tuple(a.dtype for a in n.args) == wanted, f"arguments of {n.intrinsic.name}", n)
-                self.rule(n.intrinsic.needs <= self.features, f"{n.intrinsic.name} needs other features", n)
-            elif isinstance(n, Cast):
-                scalar = not isinstance(n.dtype, Vec) and not isinstance(n.value.dtype, Vec)
-                self.rule(scalar and n.dtype is not DType.BOOL, "a cast to bool, or of a vector", n)
+        """Rules of `node` and of all that it is made of."""
+        if isinstance(node, Var):
+            self.rule(scope.names.get(node.name) == node.dtype, "a name that is not in scope", node)
+        elif isinstance(node, Const):
+            if node.dtype.is_integer and not node.dtype.min <= node.value <= node.dtype.max:
+                raise self.broken(f"a constant outside {node.dtype.value}", node)
+        elif isinstance(node, Load):
+            self.load(node, scope)
+        else:
+            for part in node.parts:
+                self.expr(part, scope)
+            self.operation(node)
+
+    def load(self, node: Load, scope: Scope) -> None:
+        known = node.buffer in (scope.registers if node.buffer.space in REGISTERS else self.buffers)
+        self.rule(known, "a load from a buffer that is not in scope", node)
+        racing = node.buffer.space == "output" and scope.inside_parallel
+        self.rule(not racing, "an output read inside a parallel loop", node)
+        self.index(node.buffer, node.index, scope)
+        if node.lanes is not None:
+            self.lanes(node, node.lanes, scope)
+        else:
+            self.rule(node.active is None and node.apart == 1, "a count of lanes without lanes", node)
+
+    def operation(self, node: Binary | Select | Call | Cast) -> None:
+        if isinstance(node, Binary):
+            self.rule(node.op in ARITHMETIC or node.op in COMPARISON, "no such operation", node.op)
+            left = node.left.dtype
+            self.rule(not isinstance(left, Vec), "arithmetic on vectors", node)
+            self.rule(left is node.right.dtype, "operands of different dtypes", node)
+        elif isinstance(node, Select):
+            same = node.cond.dtype is DType.BOOL and node.then.dtype is node.orelse.dtype
+            self.rule(same, "a selection between different dtypes", node)
+        elif isinstance(node, Call):
+            wanted = [dtype for _, dtype in node.intrinsic.params]
+            if [a.dtype for a in node.args] != wanted:
+                raise self.broken(f"arguments of {node.intrinsic.name}", node)
+            if not node.intrinsic.needs <= self.features:
+                raise self.broken(f"{node.intrinsic.name} needs other features", node)
+        else:
+            scalar = not isinstance(node.dtype, Vec) and not isinstance(node.value.dtype, Vec)
+            self.rule(scalar and node.dtype is not DType.BOOL, "a cast to bool, or of a vector", node)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.compiler import interpret, interpreter_batch
+from harness.compiler import interpret, interpreter_sums
 from harness.compiler.interpret import run
 from harness.compiler.interpreter_batch import batch_of
+from harness.compiler.interpreter_values import Evaluator
 from harness.compiler.intrinsics import dsp, mve
 from harness.compiler.intrinsics.base import Intrinsic
-from harness.compiler.intrinsics.lanes import I16X2
+from harness.compiler.intrinsics.lanes import I16X2, I16X8
 from harness.compiler.loops import (
     Alloc,
     Buffer,
@@ -92,7 +94,7 @@ def test_windows_that_border_on_nothing(
     assert batch_of(window) is not None
     with pytest.MonkeyPatch.context() as patched:
         whole = both_ways(patched, p)
-        patched.setattr(interpreter_batch, "FEW", 0)
+        patched.setattr(interpreter_sums, "FEW", 0)
         assert np.array_equal(both_ways(patched, p), whole)
         patched.setattr(interpret, "LANES", 3 * pixels * channels)
         assert np.array_equal(both_ways(patched, p), whole)
@@ -167,7 +169,7 @@ def test_no_product_may_leave_its_dtype() -> None:
 
 def test_sums_too_long_for_a_float_stay_exact(monkeypatch: pytest.MonkeyPatch) -> None:
     """Products near 2^53, where float64 has no odd numbers any more."""
-    monkeypatch.setattr(interpreter_batch, "FEW", 0)
+    monkeypatch.setattr(interpreter_sums, "FEW", 0)
     big = DType.I64
     x, w = const("x", [2**29 + 1] * 3, big), const("w", [2**28 + 1] * 3, big)
     acc, y = Buffer("acc", big, (), "register"), output(1, dtype=big)
@@ -291,6 +293,118 @@ def test_names_of_a_loop_end_with_it() -> None:
         run(program(y, Alloc(ACC), store(ACC, value=0), loop, store(y, 0, value=one.var), consts=(x,)), {})
 
 
+@given(st.integers(1, 4), st.integers(1, 3), st.integers(1, 3), st.integers(1, 3), st.integers(0, 2), st.data())
+def test_windows_with_a_border_are_copied_at_once(
+    pixels: int, height: int, width: int, depth: int, pad: int, data: st.DataObject
+) -> None:
+    """Loops in loops, of other lengths in the two branches: every lane takes its own way through every iteration."""
+    size = pixels + 2
+    x = const("x", np.random.default_rng(data.draw(st.integers(0, 99))).integers(-99, 99, (size, size, depth)))
+    patch = Buffer("patch", DType.I32, (height * width, depth), "register")
+    row, column = Let("row", I + Var("ky") - pad), Let("column", J + Var("kx") - pad)
+    at = Let("at", Var("ky") * width + Var("kx"))
+    inside = binary(
+        "and", binary("and", row.var >= 0, row.var < size), binary("and", column.var >= 0, column.var < size)
+    )
+    copied = serial("k", 0, depth, store(patch, at.var, K, value=load(x, row.var, column.var, K)))
+    filled = [store(patch, at.var, n, value=7) for n in range(depth)]
+    loop = serial("ky", 0, height, row, serial("kx", 0, width, column, at, If(inside, (copied,), tuple(filled))))
+    y = output(pixels, pixels, height * width * depth)
+    taken = [
+        store(y, I, J, n * depth + k, value=load(patch, n, k)) for n in range(height * width) for k in range(depth)
+    ]
+    p = program(y, parallel("i", pixels, parallel("j", pixels, Alloc(patch), loop, *taken)), consts=(x,))
+    assert batch_of(loop) is not None
+    with pytest.MonkeyPatch.context() as patched:
+        got = both_ways(patched, p)
+        patched.setattr(interpret, "LANES", 2 * pixels * depth)
+        assert np.array_equal(both_ways(patched, p), got)
+    assert x.data is not None
+    padded = np.pad(x.data, ((pad, pad + height), (pad, pad + width), (0, 0)), constant_values=7)
+    for i in range(pixels):
+        for j in range(pixels):
+            assert got[i, j].tolist() == padded[i : i + height, j : j + width].reshape(-1).tolist()
+
+
+def steps_of(loop: For, monkeypatch: pytest.MonkeyPatch, program: Program) -> int:
+    """How often the body of `loop` was entered."""
+    entered: list[For] = []
+    enter = Evaluator.enter
+
+    def noting(machine: Evaluator, entering: For, *args: Any) -> None:
+        entered.append(entering)
+        enter(machine, entering, *args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Evaluator, "enter", noting)
+        run(program, {})
+    return sum(one is loop for one in entered)
+
+
+def test_branches_that_write_one_place_in_turn_run_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lane 1 writes place 1 in iteration 0 by the second branch, and in iteration 1 by the first: the last counts."""
+    y = output(3, 2)
+    first, last = store(PATCH, K, value=K * 10), store(PATCH, binary("rem", K + 1, 2), value=K * 10 + 1)
+    for branch, order in ((If(binary("eq", K, I), (first,), (last,)), True), (If(I < 1, (last,), (last,)), False)):
+        loop = serial("k", 0, 2, branch)
+        zeros = [store(PATCH, n, value=-5) for n in range(2)]
+        taken = [store(y, I, n, value=load(PATCH, n)) for n in range(2)]
+        p = program(y, parallel("i", 3, Alloc(PATCH), *zeros, loop, *taken))
+        got = both_ways(monkeypatch, p)
+        assert steps_of(loop, monkeypatch, p) == (3 if order else 1)  # once in vain, then one by one
+        if order:
+            assert got.tolist() == [[11, -5], [-5, 10], [11, 1]]
+
+
+def test_registers_of_an_iteration_are_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an iteration holds while it adds to several sums, each in several steps."""
+    x, y = const("x", range(5, 25)), output(4, 2)
+    sums = Buffer("sums", DType.I32, (2,), "register")
+    held, pair = Buffer("held", DType.I32, (), "register"), Buffer("pair", DType.I32, (2,), "register")
+    clipped = If(I + K < 6, (store(held, value=load(x, I + K)),), (store(held, value=-1),))
+    put = [store(pair, n, value=load(held) + n) for n in range(2)]
+    add = [Store(sums, (Const(n),), load(sums, n) + load(pair, m) * (K + 1)) for n in range(2) for m in range(2)]
+    loop = serial("k", 0, 5, Alloc(held), Alloc(pair), clipped, *put, *add)
+    start = [store(sums, n, value=n * 100) for n in range(2)]
+    taken = [store(y, I, n, value=load(sums, n)) for n in range(2)]
+    p = program(y, parallel("i", 4, Alloc(sums), *start, loop, *taken), consts=(x,))
+    got = both_ways(monkeypatch, p)
+    assert steps_of(loop, monkeypatch, p) == 1
+    for i in range(4):
+        total = sum((2 * (5 + i + k if i + k < 6 else -1) + 1) * (k + 1) for k in range(5))
+        assert got[i].tolist() == [total, 100 + total]
+
+
+def test_a_lane_reads_only_what_it_wrote_itself() -> None:
+    """Lane 0 writes, lane 1 does not: whether it may read depends on its branch."""
+    y = output(2)
+    for register, index in ((ACC, ()), (PATCH, (Const(2),))):
+        fill = If(I < 1, (Store(register, index, Const(4)),))
+        read = store(y, I, value=Load(register, index))
+        fine = If(I < 1, (read,), (store(y, I, value=9),))
+        assert run(program(y, parallel("i", 2, Alloc(register), fill, fine)), {})["output"].tolist() == [4, 9]
+        with pytest.raises(CompilerBug, match="read before it is written"):
+            run(program(y, parallel("i", 2, Alloc(register), fill, read)), {})
+    filled = serial("k", 0, 6, If(K < 5 + I, (store(PATCH, K, value=K),)))
+    summed = serial("k", 0, 6, accumulate(ACC, load(PATCH, K)))
+    body = (Alloc(PATCH), filled, Alloc(ACC), store(ACC, value=0), summed, store(y, I, value=load(ACC)))
+    with pytest.raises(CompilerBug, match="read before it is written"):
+        run(program(y, parallel("i", 2, *body)), {})
+
+
+@pytest.mark.parametrize("number", [127, 128])
+def test_a_vector_is_not_narrowed_beyond_its_elements(number: int) -> None:
+    held = Buffer("held", DType.I8, (16,), "register")
+    x, y = const("x", [number] * 8, DType.I16), output(1)
+    body = (Alloc(held), Store(held, (Const(0),), Load(x, (Const(0),), I16X8)))
+    p = program(y, *body, store(y, 0, value=cast(load(held, 3), DType.I32)), consts=(x,))
+    if number == 127:
+        assert run(p, {})["output"].tolist() == [127]
+    else:
+        with pytest.raises(CompilerBug, match="overflow of int8"):
+            run(p, {})
+
+
 def test_which_loops_run_at_once() -> None:
     add = accumulate(ACC, K)
     assert batch_of(serial("k", 0, 3, add)) is not None
@@ -302,7 +416,7 @@ def test_which_loops_run_at_once() -> None:
     assert batch_of(serial("k", 0, 3, accumulate(ACC, load(ACC)))) is None
     wide = Buffer("wide", DType.I64, (), "register")
     assert batch_of(serial("k", 0, 3, Store(wide, (), K))) is None  # of another dtype: refused, one by one
-    assert interpreter_batch.EXACT == 2**53
+    assert interpreter_sums.EXACT == 2**53
 
 
 def test_a_sum_that_moves_with_the_loop_is_many(monkeypatch: pytest.MonkeyPatch) -> None:

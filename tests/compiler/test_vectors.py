@@ -14,10 +14,12 @@ from harness.compiler.intrinsics.base import Intrinsic
 from harness.compiler.intrinsics.lanes import I8X4, I8X16, I16X8, I32X4
 from harness.compiler.loops import (
     Alloc,
+    Binary,
     Block,
     Buffer,
     Call,
     Const,
+    Expr,
     For,
     If,
     Let,
@@ -29,6 +31,7 @@ from harness.compiler.loops import (
     minimum,
     store,
 )
+from harness.compiler.render_asm import printable
 from harness.compiler.render_c import render_function
 from harness.compiler.schedule import copy
 from harness.compiler.share import share_loads
@@ -258,3 +261,20 @@ def test_a_kernel_is_an_innermost_loop() -> None:
     inner = over("k", 4, parallel=False)
     outer = replace(over("p", 4, inner, parallel=False), kernel=1)
     assert "not an innermost loop" in refused(body(outer))
+
+
+def test_a_kernel_walks_evenly_through_what_it_loads() -> None:
+    """Words one after the other have an instruction each; every second one twice cannot be walked through."""
+    x = Buffer("x", DType.I32, (8,), "const", np.arange(8, dtype=np.int32))
+    w = Buffer("w", DType.I32, (8,), "const", np.arange(8, dtype=np.int32))
+    sums = Buffer("sums", DType.I32, (1,), "register")
+    k = Var("k")
+
+    def kernel(at: Expr) -> For:
+        lets = [Let("a", load(x, at)), Let("b", load(w, k))]
+        add = Store(sums, (Const(0),), load(sums, 0) + lets[0].var * lets[1].var)
+        return For("k", Const(0), Const(8), (*lets, add), kernel=2)
+
+    assert printable(kernel(k))
+    with pytest.raises(CompilerBug, match="does not walk evenly"):
+        printable(kernel(Binary("shr", k, Const(1))))

@@ -7,14 +7,15 @@ from typing import TypeVar
 
 import numpy as np
 
-from harness.compiler.interpret import _Machine
-from harness.compiler.interpreter_state import Memory, Value
+from harness.compiler.interpret import _Interpreter
+from harness.compiler.interpreter_arithmetic import Bounded
+from harness.compiler.interpreter_state import Memory
 from harness.compiler.loops import Block, Buffer, For, If, Load, Program, Store
 from harness.compiler.pipeline import random_inputs
 from harness.dtypes import Vec
 
 FAR = 1 << 40
-M = TypeVar("M", bound=_Machine)
+M = TypeVar("M", bound=_Interpreter)
 
 
 def sequential(block: Block) -> Block:
@@ -37,7 +38,7 @@ class Extremes:
     high: int = -FAR
 
 
-class Tracer(_Machine):
+class Tracer(_Interpreter):
     """Notes every byte that is stored and, of every byte that is read, which were stored before."""
 
     def __init__(self, program: Program) -> None:
@@ -45,7 +46,7 @@ class Tracer(_Machine):
         self.stored: dict[Buffer, tuple[int, int]] = {}
         self.extremes: dict[tuple[str, str], Extremes] = {}
 
-    def load(self, node: Load) -> Value:
+    def load(self, node: Load) -> Bounded:
         if node.buffer.space == "input":
             first, last = self.touched(node)
             for y, (low, high) in self.stored.items():
@@ -91,18 +92,19 @@ class Arena:
         return self.memory[at : at + buffer.elements * buffer.element.bytes].view(buffer.element.np)
 
 
-class InArena(_Machine):
+class InArena(_Interpreter):
     """Reads inputs from, and writes outputs to, one array of bytes: what lies over another is lost."""
 
     def __init__(self, program: Program, arena: Arena) -> None:
         super().__init__(program)
         self.arena = arena
 
-    def load(self, node: Load) -> Value:
+    def load(self, node: Load) -> Bounded:
         if node.buffer in self.arena.offsets:
             memory = self.memory[node.buffer]
-            kind = memory.data.dtype
+            kind, element = memory.data.dtype, node.buffer.element
             memory.data = self.arena.view(node.buffer).astype(kind)
+            memory.low, memory.high = element.min, element.max
         return super().load(node)
 
     def store(self, s: Store) -> None:

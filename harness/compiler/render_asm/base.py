@@ -11,14 +11,14 @@ from __future__ import annotations
 import hashlib
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
+from typing import NamedTuple
 
-from harness.compiler.loops import Binary, Buffer, Call, Cast, Const, Expr, For, Let, Load, Store, Var
-from harness.compiler.schedule import copy
-from harness.compiler.simplify import affine, from_affine, simplify
+from harness.compiler.loops import Binary, Buffer, Call, Cast, Const, Expr, For, Let, Load, Store, Var, walk_expr
+from harness.compiler.simplify import affine, flat_index, from_affine, simplify
 from harness.dtypes import DType
 from harness.errors import CompilerBug
 
@@ -70,6 +70,15 @@ class Operation:
 Item = Fetch | Operation
 
 
+class _Walk(NamedTuple):
+    """Where a load reads, in elements: the sum of the terms, `first`, and `advance` for each value of the loop."""
+
+    terms: dict[Expr, int]
+    first: int
+    advance: int
+    key: object  # loads of one key share a pointer
+
+
 class TooFewRegisters(CompilerBug):
     """The kernel would be right, were there more registers."""
 
@@ -84,14 +93,16 @@ class Kernel(ABC):
     def __init__(self, loop: For) -> None:
         if not isinstance(loop.start, Const) or not isinstance(loop.stop, Const):
             raise self.refuse("a kernel without constant bounds", loop.var)
-        self.loop = loop = _written_out(loop)
-        assert isinstance(loop.start, Const)
-        assert isinstance(loop.stop, Const)
-        self.trips = -((int(loop.start.value) - int(loop.stop.value)) // loop.step)
+        self.loop = loop
+        self.start = int(loop.start.value)
+        self.step = loop.step * loop.kernel  # the kernel's own loop takes so many iterations at a time
+        self.trips = -((self.start - int(loop.stop.value)) // self.step)
+        self.turn = 0  # which of these iterations items are made of
+        self.walks: dict[int, _Walk] = {}  # of loads, by their identity
         self.pointers: dict[object, Pointer] = {}
         self.array: Buffer | None = None  # of sums, once a statement has told which
         self.values: dict[str, str] = {}  # named values, and the temporary each has
-        self.items = self.grouped([self.item(s) for s in loop.body])
+        self.items = self.grouped(list(self.written_out()))
         if self.sums.elements > MOST_SUMS:
             raise self.refuse(f"a kernel of more than {MOST_SUMS} sums", loop.var)
         if len(self.pointers) > self.most_pointers:
@@ -157,13 +168,23 @@ class Kernel(ABC):
 
     # ---- what the loop does
 
+    def written_out(self) -> Iterator[Item]:
+        """The iterations that the kernel takes at a time, in order."""
+        for turn in range(self.loop.kernel):
+            self.turn = turn
+            yield from map(self.item, self.loop.body)
+
+    def named_in_turn(self, name: str) -> str:
+        return f"{name}_{self.turn}"
+
     def item(self, s: object) -> Item:
         if isinstance(s, Let):
             value = s.value.value if isinstance(s.value, Cast) else s.value
+            name = self.named_in_turn(s.name)
             if isinstance(value, Load):
-                return self.access(s.name, value)
+                return self.access(name, value)
             if isinstance(s.value, Call):
-                return self.call(s.value, s.name)
+                return self.call(s.value, name)
         if isinstance(s, Store):
             sum_ = self.sum_of(s)
             value = s.value
@@ -185,25 +206,28 @@ class Kernel(ABC):
             raise self.refuse("a sum that changes from one iteration to the next", s)
         return self.sum_register(int(s.index[0].value))
 
+    def walk(self, node: Load) -> _Walk:
+        if id(node) not in self.walks:
+            terms, first = affine(flat_index(node.index, node.buffer.shape))
+            advance = terms.pop(Var(self.loop.var), 0)
+            if any(n == Var(self.loop.var) for atom in terms for n in walk_expr(atom)):
+                raise self.refuse("a load that does not walk evenly", node)
+            self.walks[id(node)] = _Walk(terms, first, advance, self.key(node, advance, frozenset(terms.items())))
+        return self.walks[id(node)]
+
     def access(self, name: str, node: Load) -> Fetch:
-        flat: Expr = Const(0)
-        for part, size in zip(node.index, node.buffer.shape, strict=True):
-            flat = Binary("add", Binary("mul", flat, Const(size)), part)
-        terms, constant = affine(simplify(flat))
+        terms, first, advance, key = self.walk(node)
+        first += advance * self.turn * self.loop.step
         width = node.buffer.element.bytes
-        advance = terms.pop(Var(self.loop.var), 0)
-        key = self.key(node, advance, frozenset(terms.items()))
-        offset = constant * width
+        offset = first * width
         if key not in self.pointers:
-            assert isinstance(self.loop.start, Const)
-            start = from_affine(terms, constant + advance * int(self.loop.start.value))
-            step = advance * self.loop.step * width
-            words = all(factor * width % 4 == 0 for factor in (*terms.values(), advance * self.loop.step))
+            start = from_affine(terms, first + advance * self.start)
+            words = all(factor * width % 4 == 0 for factor in (*terms.values(), advance * self.step))
             space = {"const": "weights", "input": "input"}.get(node.buffer.space, node.buffer.name)
             taken = sum(p.name.startswith(space) for p in self.pointers.values())
             label = space + (f"_{taken}" if taken else "")
             aligned = words and node.buffer.align >= 4
-            self.pointers[key] = Pointer(label, node.buffer, start, step, aligned, offset)
+            self.pointers[key] = Pointer(label, node.buffer, start, advance * self.step * width, aligned, offset)
         self.values[name] = name
         return self.fetch(name, node, self.pointers[key], offset)
 
@@ -230,8 +254,8 @@ class Kernel(ABC):
     def operand(self, node: Expr) -> str:
         if isinstance(node, Cast):
             node = node.value
-        if isinstance(node, Var) and node.name in self.values:
-            return node.name
+        if isinstance(node, Var) and self.named_in_turn(node.name) in self.values:
+            return self.named_in_turn(node.name)
         raise self.refuse("an operand that the loop did not name", node)
 
     # ---- registers
@@ -331,15 +355,6 @@ class Kernel(ABC):
 
     def named(self, text: str) -> str:
         return _OPERAND.sub(lambda found: self.values.get(found[1], found[0]), text)
-
-
-def _written_out(loop: For) -> For:
-    """The iterations that the kernel takes at a time, in one body."""
-    copies = [
-        copy(loop.body, f"_{n}", {loop.var: Binary("add", Var(loop.var), Const(n * loop.step))})
-        for n in range(loop.kernel)
-    ]
-    return replace(loop, step=loop.step * loop.kernel, body=tuple(s for one in copies for s in one))
 
 
 def listed(head: str, operands: list[str]) -> list[str]:

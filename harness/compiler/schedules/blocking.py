@@ -15,11 +15,10 @@ ON_STACK = 64  # bytes of an array that may lie there
 
 @dataclass(frozen=True)
 class Blocking:
-    """How much of a product is computed at a time."""
+    """What is computed at a time."""
 
     pixels: int
     channels: int
-    unrolled: int  # steps of the kernel that are written out
     pairs: bool  # 16-bit lanes, two of them multiplied by one SMLAD
     narrow: bool = False  # with pairs: the kernel widens what it reads, and needs no patch
 
@@ -34,14 +33,15 @@ class Plan:
     groups: int
 
     @property
-    def pixels(self) -> int:
-        return self.blocking.pixels
+    def taken(self) -> int:
+        """Terms that an iteration of the kernel takes."""
+        return 4 if self.blocking.narrow else 2 if self.blocking.pairs else 1
 
 
-def steps(terms: int, blocking: Blocking, *, whole: bool) -> tuple[int, int]:
+def steps(terms: int, unrolled: int, *, pairs: bool, whole: bool) -> tuple[int, int]:
     """Terms of one unrolled step of the kernel, and of all of them together: just `terms` where it is `whole`."""
-    least = 4 if blocking.pairs else 1
-    step = max(least, blocking.unrolled)
+    least = 4 if pairs else 1
+    step = max(least, unrolled)
     while step > least and (terms % step if whole else -(-terms // step) * step - terms >= 4):
         step -= least
     return step, -(-terms // step) * step

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from harness.compiler.dead import drop_dead
+from harness.compiler.dead import live_and_read
 from harness.compiler.hoist import hoist_bounds
 from harness.compiler.loops import (
     Block,
@@ -13,10 +13,8 @@ from harness.compiler.loops import (
     Expr,
     For,
     If,
-    Load,
     Program,
     Var,
-    expressions,
     substitute,
     walk,
     walk_expr,
@@ -30,9 +28,8 @@ UNROLLED_RUN = 12  # a reduction of up to this many steps is written out
 
 def tidy(program: Program) -> Program:
     """Simplified, and without what nothing reads any more: what every schedule begins and ends with."""
-    body = drop_dead(simplify_block(program.body))
-    used = {n.buffer for s in walk(body) for e in expressions(s) for n in walk_expr(e) if isinstance(n, Load)}
-    kept = tuple(b for b in program.buffers if b.space != "const" or b in used)
+    body, read = live_and_read(simplify_block(program.body))
+    kept = tuple(b for b in program.buffers if b.space != "const" or b in read)
     return replace(program, buffers=kept, body=body)
 
 

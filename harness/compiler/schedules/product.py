@@ -14,6 +14,7 @@ form that the kernel reads as it stands needs none.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -43,70 +44,54 @@ from harness.compiler.loops import (
     store,
 )
 from harness.compiler.lowering.building import parallel, serial
-from harness.compiler.lowering.contraction import Arithmetic, Contraction
+from harness.compiler.lowering.contraction import Arithmetic
 from harness.compiler.render_asm import printable
 from harness.compiler.schedule import unroll
 from harness.compiler.schedules.blocking import Plan, all_within, both, room, within
-from harness.compiler.schedules.rescale import Scaling, largest_sum, table
+from harness.compiler.schedules.rescale import Scaling, table
+from harness.compiler.schedules.sums import sums_of
 from harness.compiler.simplify import simplify
 from harness.dtypes import DType
 
 WRITTEN_OUT = 32  # a window of so few values is copied without loops
-ROOM = 1 << 23  # what the upper of two sums in one register may not reach
 
 _PRINTABLE: dict[tuple[int, int, bool, bool, bool], bool] = {}  # forms of kernels, and whether each can be had
-
-
-def flat_weights(spec: Contraction) -> np.ndarray:
-    """The weights as (channels, taps)."""
-    return spec.weights.reshape(spec.weights.shape[0], -1)
-
-
-def pairs_fit(spec: Contraction) -> bool:
-    """Whether two channels share 16 bits of weights, and two of their sums a register."""
-    w = flat_weights(spec).astype(np.int64)
-    upper, lower = w[1::2], w[0::2][: len(w[1::2])]
-    return bool(np.all(upper * 256 + lower >= DType.I16.min)) and bool(largest_sum(spec.arithmetic, w).max() < ROOM)
 
 
 class Writer:
     """Writes the program of one plan."""
 
-    def __init__(self, program: Program, plan: Plan, step: int) -> None:
-        self.original = program
+    def __init__(self, name: str, buffers: Sequence[Buffer], plan: Plan) -> None:
+        """For the layer `name`, whose plain loops have these `buffers`."""
+        self.name = name
         self.plan = plan
-        self.step = step
-        self.spec = plan.spec
-        self.arithmetic: Arithmetic = plan.spec.arithmetic
-        (x,) = [b for b in program.buffers if b.space == "input"] or [
-            b for b in program.buffers if b.space == "const" and b.name == "input"
+        self.spec = s = plan.spec
+        self.arithmetic: Arithmetic = s.arithmetic
+        (x,) = [b for b in buffers if b.space == "input"] or [
+            b for b in buffers if b.space == "const" and b.name == "input"
         ]
-        (y,) = program.of_space("output")
-        s = self.spec
-        depth = s.weights.shape[3]
-        self.x = replace(x, shape=(s.batch, s.rows.size, s.columns.size, depth), align=4 if depth % 4 == 0 else 1)
-        if x.data is not None:
-            self.x = replace(self.x, data=x.data.reshape(self.x.shape))
+        (y,) = [b for b in buffers if b.space == "output"]
         self.flat = s.pointwise
         # The kernel reads the input itself.
         self.direct = self.flat and (plan.blocking.narrow or not plan.blocking.pairs)
-        self.channels = s.weights.shape[0]
+        self.channels, _, _, depth = s.weights.shape
         self.pixels_of_row = s.batch * s.rows.size * s.columns.size if self.flat else s.columns.out
-        if self.flat:
-            self.x = replace(self.x, shape=(self.pixels_of_row, depth))
-            if self.x.data is not None:
-                self.x = replace(self.x, data=self.x.data.reshape(self.x.shape))
-            self.y = replace(y, shape=(self.pixels_of_row, self.channels))
-        else:
-            self.y = replace(y, shape=(s.batch, s.rows.out, s.columns.out, self.channels))
+        shape: tuple[int, ...] = (self.pixels_of_row, depth)
+        out: tuple[int, ...] = (self.pixels_of_row, self.channels)
+        if not self.flat:
+            shape = (s.batch, s.rows.size, s.columns.size, depth)
+            out = (s.batch, s.rows.out, s.columns.out, self.channels)
+        data = None if x.data is None else x.data.reshape(shape)
+        self.x = replace(x, shape=shape, data=data, align=4 if depth % 4 == 0 else 1)
+        self.y = replace(y, shape=out)
         self.p = plan.blocking.pixels
         self.c = plan.blocking.channels
         padded = plan.groups * self.c
-        self.scaling = Scaling.of(program.name, self.arithmetic, flat_weights(s), padded, pairs=plan.blocking.pairs)
+        self.scaling = Scaling.of(name, sums_of(s), padded, pairs=plan.blocking.pairs)
         starts = self.scaling.starts.copy()
         if plan.blocking.pairs:  # a sum of pairs is the lower sum and, above it, the upper one
             starts[1::2] += starts[::2]
-        self.bias = table(f"{program.name}_bias", wrapped(starts).astype(np.int32))
+        self.bias = table(f"{name}_bias", wrapped(starts).astype(np.int32))
         self.patch = self.patch_buffer()
         self.weights = self.packed()
 
@@ -141,7 +126,7 @@ class Writer:
         w = np.zeros((self.plan.groups * self.c, self.plan.depth), np.int64)
         w[: self.channels, : self.spec.weights[0].size] = self.spec.weights.reshape(self.channels, -1)
         grouped = w[:, self.order()].reshape(self.plan.groups, self.c, self.plan.depth)
-        name = f"{self.original.name}_weights"
+        name = f"{self.name}_weights"
         if not self.plan.blocking.pairs:
             return table(name, grouped.transpose(0, 2, 1).astype(np.int8))
         both = grouped[:, 1::2] * 256 + grouped[:, 0::2]
@@ -150,9 +135,8 @@ class Writer:
 
     # ---- loops
 
-    def program(self) -> Program | None:
-        if self.plan.blocking.pairs and not pairs_fit(self.spec):
-            return None
+    def program(self) -> Program:
+        """With one iteration of the kernel written out."""
         pixel = Var("p" if self.flat else "ox")
         blocks = -(-self.pixels_of_row // self.p)
         body = (*self.gather(pixel), parallel("g", self.plan.groups, *self.group(pixel)))
@@ -170,7 +154,7 @@ class Writer:
             zeros = self.filling()
         tables = tuple(b for b in (self.x, self.bias, *self.scaling.tables, self.weights) if b.space == "const")
         inputs = (self.x,) if self.x.space == "input" else ()
-        return Program(self.original.name, (*inputs, self.y, *tables), _inside(block, zeros), self.original.origin)
+        return Program(self.name, (*inputs, self.y, *tables), _inside(block, zeros), self.spec)
 
     def printable(self) -> bool:
         """Whether the kernel's values fit into the registers there are."""
@@ -179,7 +163,7 @@ class Writer:
             sums = Buffer("sums", DType.I32, (self.p * self.c,), "register")
             (loop,) = self.kernel(Var("p"), sums)
             assert isinstance(loop, For)
-            _PRINTABLE[form] = printable(replace(loop, kernel=1))
+            _PRINTABLE[form] = printable(loop)
         return _PRINTABLE[form]
 
     def filling(self) -> Block:
@@ -291,15 +275,13 @@ class Writer:
 
     def kernel(self, pixel: Var, sums: Buffer) -> Block:
         k = Var("k")
-        taken = 1  # terms of the sum that an iteration takes
         if self.plan.blocking.narrow:
-            body, taken = self.wordsteps(pixel, k, sums), 4
+            body = self.wordsteps(pixel, k, sums)
         elif self.plan.blocking.pairs:
-            body, taken = self.pairsteps(k, sums), 2
+            body = self.pairsteps(k, sums)
         else:
             body = self.scalarsteps(pixel, k, sums)
-        count, factor = self.plan.depth // taken, self.step // taken
-        return (replace(serial("k", 0, count, *body), kernel=factor),)
+        return (For(k.name, Const(0), Const(self.plan.depth // self.plan.taken), body, kernel=1),)
 
     def pairsteps(self, k: Var, sums: Buffer) -> Block:
         assert self.patch is not None
@@ -374,6 +356,20 @@ class Writer:
         if self.channels % self.c and c >= self.channels % self.c:
             return (If(channel < self.channels, tuple(statements)),)
         return tuple(statements)
+
+
+def with_steps(program: Program, iterations: int) -> Program:
+    """`program` with so many iterations of its kernel written out."""
+
+    def one(s: Stmt) -> Stmt:
+        if not isinstance(s, For):
+            return s
+        if s.kernel:
+            return replace(s, kernel=iterations)
+        body = tuple(map(one, s.body))
+        return s if all(map(operator.is_, body, s.body)) else replace(s, body=body)
+
+    return replace(program, body=tuple(map(one, program.body)))
 
 
 def _inside(block: Block, zeros: Block) -> Block:

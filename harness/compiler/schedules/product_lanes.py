@@ -47,9 +47,9 @@ from harness.compiler.schedule import unroll
 from harness.compiler.schedules.base import Knob
 from harness.compiler.schedules.blocking import all_within, both, within
 from harness.compiler.schedules.common import finished
-from harness.compiler.schedules.product import flat_weights
-from harness.compiler.schedules.rescale import Scaling, short_form, table
+from harness.compiler.schedules.rescale import Scaling, table
 from harness.compiler.schedules.rescale_lanes import LaneScaling
+from harness.compiler.schedules.sums import sums_of
 from harness.dtypes import DType
 
 LANES = I8X16.lanes
@@ -77,7 +77,7 @@ class LaneProduct:
         spec = program.origin
         if not isinstance(spec, Contraction) or "mve" not in target.features:
             return None
-        if self.pixels * self.channels > MOST_SUMS or not short_form(spec.arithmetic, flat_weights(spec)):
+        if self.pixels * self.channels > MOST_SUMS or not sums_of(spec).short_form:
             return None
         pixels = spec.batch * spec.rows.out * spec.columns.out if spec.pointwise else spec.columns.out
         steps = -(-spec.weights[0].size // LANES)
@@ -121,7 +121,7 @@ class _Writer:
             out = (s.batch, s.rows.out, s.columns.out, self.channels)
         self.x = replace(x, shape=shape, data=None if x.data is None else x.data.reshape(shape))
         self.y = replace(y, shape=out)
-        scaling = Scaling.of(program.name, spec.arithmetic, flat_weights(spec), max(self.channels, FOUR))
+        scaling = Scaling.of(program.name, sums_of(spec), max(self.channels, FOUR))
         self.scaling = LaneScaling(scaling)
         self.bias = table(f"{program.name}_bias", scaling.starts.astype(np.int32))
         self.weights = table(f"{program.name}_weights", self.packed())
@@ -133,7 +133,7 @@ class _Writer:
     def packed(self) -> np.ndarray:
         """int8: of every group, step by step, the terms of every channel; the last vector may read beyond them."""
         w = np.zeros((max(self.channels, self.c), self.steps * self.length), np.int8)
-        w[: self.channels, : self.terms] = flat_weights(self.spec)
+        w[: self.channels, : self.terms] = sums_of(self.spec).weights
         groups = [w[first : first + self.c] for first in map(self.first_channel, range(self.groups))]
         stepped = np.stack(groups).reshape(self.groups, self.c, self.steps, self.length).transpose(0, 2, 1, 3)
         return np.concatenate([stepped.reshape(-1), np.zeros(LANES - self.length, np.int8)])

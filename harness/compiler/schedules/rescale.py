@@ -10,7 +10,7 @@ second form take one from it. Sums are 32 bits wide, or 24 with 8 more bits belo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -19,35 +19,11 @@ from harness.compiler.intrinsics.fixed_point import HIGH_ADD, HIGH_ADD_ROUNDED, 
 from harness.compiler.loops import Buffer, Call, Const, Expr, Let, Load, cast
 from harness.compiler.lowering.building import to_int8
 from harness.compiler.lowering.contraction import Arithmetic
-from harness.compiler.lowering.one_multiplication import OneMultiplication, Scale, one_multiplication
+from harness.compiler.lowering.one_multiplication import OneMultiplication
+from harness.compiler.schedules.sums import Sums
 from harness.dtypes import DType
 
 BELOW = 8  # bits below the sum, in the upper one of a pair
-MOST_SHIFT = 22  # further to the right, the zero point does not fit in front of the shift
-
-
-def folded_bias(arithmetic: Arithmetic, weights: np.ndarray) -> np.ndarray:
-    """The bias with the input's zero point in it, int64 (channels,); `weights` (channels, taps).
-
-    Right for every window, at the border too, once what lies in the padding counts as the zero point.
-    """
-    total = weights.astype(np.int64).sum(axis=1)
-    return np.asarray(arithmetic.bias.astype(np.int64) - arithmetic.input_zero_point * total)
-
-
-def largest_sum(arithmetic: Arithmetic, weights: np.ndarray) -> np.ndarray:
-    """Of every channel the largest magnitude that a sum can have at any point, int64 (channels,)."""
-    heaviest = np.abs(weights.astype(np.int64)).sum(axis=1)
-    return np.asarray(np.abs(folded_bias(arithmetic, weights)) + 128 * heaviest)
-
-
-def short_form(arithmetic: Arithmetic, weights: np.ndarray) -> bool:
-    """Whether sums can be doubled in 32 bits and every channel is shifted to the right, but not far."""
-    a = arithmetic
-    if a.dtype is not DType.I8 or a.multipliers is None or a.shifts is None:
-        return False
-    right = bool(np.all(a.shifts < 0)) and bool(np.all(a.shifts >= -MOST_SHIFT))
-    return right and int(largest_sum(a, weights).max()) < 1 << 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,16 +40,24 @@ class Scaling:
     multipliers: Buffer  # int32 (length,)
     addends: Buffer | None  # int16 or int32 (length,); None: from the zero point and the shift
     shifts: tuple[int, ...] | Buffer  # one of each kind; or int8 (length,)
+    _only: dict[tuple[Buffer, int], int | None] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, name: str, arithmetic: Arithmetic, weights: np.ndarray, length: int, *, pairs: bool = False) -> Scaling:
-        """For `weights` (channels, taps) of the layer `name`, in tables of `length` entries."""
-        fractions = (0, BELOW) if pairs else (0,)
+    def of(cls, name: str, sums: Sums, length: int, *, pairs: bool = False) -> Scaling:
+        """For the sums of the layer `name`, in tables of `length` entries."""
+        known = _MADE.setdefault(sums, {})
+        if (name, length, pairs) not in known:
+            known[name, length, pairs] = cls._of(name, sums, length, (0, BELOW) if pairs else (0,))
+        return known[name, length, pairs]
+
+    @classmethod
+    def _of(cls, name: str, sums: Sums, length: int, fractions: tuple[int, ...]) -> Scaling:
+        arithmetic, weights = sums.arithmetic, sums.weights
         starts = np.zeros(length, np.int64)
-        starts[: len(weights)] = folded_bias(arithmetic, weights)
+        starts[: len(weights)] = sums.bias
         for kind, fraction in enumerate(fractions):
             starts[kind :: len(fractions)] <<= fraction
-        found = _one_multiplications(arithmetic, weights, fractions)
+        found = sums.one_multiplications(fractions)
         proven = [one for one in found if one is not None]
         made = cls._once(starts, proven) if len(proven) == len(found) else cls._twice(starts, arithmetic, len(weights))
         multipliers, addends, shifts = made
@@ -128,9 +112,16 @@ class Scaling:
         return (multiplier, Let(f"addend{suffix}", (Const(1) << (shift.var - 1)) * twice), shift)[::-1]
 
     def _entry(self, entries: Buffer, channel: Expr, kind: int) -> Expr:
-        assert entries.data is not None
-        values = np.unique(entries.data[kind : self.channels : self.kinds])
-        return Const(int(values[0])) if len(values) == 1 else cast(Load(entries, (channel,)), DType.I32)
+        only = self.only(entries, kind)
+        return cast(Load(entries, (channel,)), DType.I32) if only is None else Const(only)
+
+    def only(self, entries: Buffer, kind: int = 0) -> int | None:
+        """What all entries of a kind are; None where they differ."""
+        if (entries, kind) not in self._only:
+            assert entries.data is not None
+            values = set(entries.data[kind : self.channels : self.kinds].tolist())
+            self._only[entries, kind] = values.pop() if len(values) == 1 else None
+        return self._only[entries, kind]
 
     def output(self, name: str, total: Expr, lets: Sequence[Let], kind: int = 0) -> tuple[tuple[Let, ...], Expr]:
         """The int8 element that a sum of this kind becomes, and before it what has to be named: `name` is free."""
@@ -154,38 +145,7 @@ class Scaling:
         return to_int8(scaled >> shift, 0, low, high)
 
 
-_FOUND: WeakKeyDictionary[Arithmetic, dict[tuple[int, ...], list[OneMultiplication | None]]] = WeakKeyDictionary()
-
-
-def _one_multiplications(
-    arithmetic: Arithmetic, weights: np.ndarray, fractions: tuple[int, ...]
-) -> list[OneMultiplication | None]:
-    """One for each kind of sums. An arithmetic belongs to one layer, of which every draft asks for the same."""
-    known = _FOUND.setdefault(arithmetic, {})
-    if fractions not in known:
-        parts = [slice(kind, None, len(fractions)) for kind in range(len(fractions))]
-        known[fractions] = [
-            one_multiplication(_scale(arithmetic, weights, part), fraction)
-            for part, fraction in zip(parts, fractions, strict=True)
-        ]
-    return known[fractions]
-
-
-def _scale(a: Arithmetic, weights: np.ndarray, part: slice) -> Scale:
-    """The reference's scaling of some channels, and the sums that can occur in them."""
-    assert a.multipliers is not None
-    assert a.shifts is not None
-    w = weights.astype(np.int64)
-    bias = folded_bias(a, weights)
-    return Scale(
-        multipliers=np.broadcast_to(a.multipliers, len(w)).astype(np.int64)[part],
-        shifts=-np.broadcast_to(a.shifts, len(w)).astype(np.int64)[part],
-        zero_point=a.output_zero_point,
-        low=int(a.low),
-        high=int(a.high),
-        least=(bias + np.minimum(-128 * w, 127 * w).sum(axis=1))[part],
-        most=(bias + np.maximum(-128 * w, 127 * w).sum(axis=1))[part],
-    )
+_MADE: WeakKeyDictionary[Sums, dict[tuple[str, int, bool], Scaling]] = WeakKeyDictionary()  # drafts share them
 
 
 def table(name: str, data: np.ndarray, *, align: int = 1) -> Buffer:

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from harness.compiler.intrinsics.lanes import I32X4
 from harness.compiler.intrinsics.mve import (
     ADD,
@@ -54,9 +52,8 @@ class LaneScaling:
         return (multiplier, shift, Let(f"addend{suffix}", moved))
 
     def _entries(self, entries: Buffer, channel: Expr) -> Expr:
-        assert entries.data is not None
-        values = np.unique(entries.data[: self.scaling.channels])
-        return spread(int(values[0])) if len(values) == 1 else Load(entries, (channel,), I32X4)
+        only = self.scaling.only(entries)
+        return Load(entries, (channel,), I32X4) if only is None else spread(only)
 
     def output(self, total: Expr, lets: Sequence[Let]) -> Expr:
         """The int8 elements, as four int32 lanes, of four sums that have a name."""

@@ -50,7 +50,8 @@ from harness.compiler.lowering.contraction import Depthwise
 from harness.compiler.lowering.window import Window
 from harness.compiler.schedules.base import Knob
 from harness.compiler.schedules.common import tidy
-from harness.compiler.schedules.rescale import Scaling, short_form, table
+from harness.compiler.schedules.rescale import Scaling, table
+from harness.compiler.schedules.sums import sums_of
 from harness.dtypes import DType
 
 I32 = DType.I32
@@ -71,12 +72,11 @@ class Rows:
         spec = program.origin
         if not isinstance(spec, Depthwise) or "thumb2" not in target.instructions:
             return None
-        channels = spec.weights.shape[2]
         down = spec.columns.out == 1 and spec.rows.out > 1
         along = spec.rows if down else spec.columns
         if along.kernel > MOST_TAPS or self.outputs > along.out:
             return None
-        if not short_form(spec.arithmetic, spec.weights.reshape(-1, channels).T):
+        if not sums_of(spec).short_form:
             return None
         return _Writer(program, spec, self, down).program()
 
@@ -98,8 +98,7 @@ class _Writer:
         self.channels = spec.weights.shape[2]
         kernel = spec.weights.transpose(2, 1, 0) if down else spec.weights.transpose(2, 0, 1)
         self.weights = table(f"{program.name}_weights", np.ascontiguousarray(kernel))
-        flat = kernel.reshape(self.channels, -1)
-        self.scaling = Scaling.of(program.name, spec.arithmetic, flat, self.channels)
+        self.scaling = Scaling.of(program.name, sums_of(spec), self.channels)
         self.bias = table(f"{program.name}_bias", self.scaling.starts.astype(np.int32))
         # Input positions under a block, counted from where its first tap reads.
         a = self.along

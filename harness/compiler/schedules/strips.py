@@ -53,8 +53,9 @@ from harness.compiler.lowering.window import Window
 from harness.compiler.schedules.base import Knob
 from harness.compiler.schedules.blocking import within
 from harness.compiler.schedules.common import finished
-from harness.compiler.schedules.rescale import Scaling, short_form, table
+from harness.compiler.schedules.rescale import Scaling, table
 from harness.compiler.schedules.rescale_lanes import LaneScaling
+from harness.compiler.schedules.sums import sums_of
 from harness.dtypes import DType
 
 LANES, FOUR, EIGHT = I8X16.lanes, I32X4.lanes, I16X8.lanes
@@ -77,8 +78,7 @@ class Strips:
         spec = program.origin
         if not isinstance(spec, Depthwise) or "mve" not in target.features:
             return None
-        channels = spec.weights.shape[2]
-        if not short_form(spec.arithmetic, spec.weights.reshape(-1, channels).T):
+        if not sums_of(spec).short_form:
             return None
         writer = _Writer(program, spec, self)
         return writer.program() if writer.possible else None
@@ -108,8 +108,7 @@ class _Writer:
         shape = (spec.batch, spec.rows.size * spec.columns.size * self.channels)
         self.x = replace(x, shape=shape, data=None if x.data is None else x.data.reshape(shape))
         self.y = replace(y, shape=(spec.batch, spec.rows.out * spec.columns.out * self.channels))
-        flat = spec.weights.reshape(-1, self.channels).T
-        self.scaling = LaneScaling(Scaling.of(program.name, spec.arithmetic, flat, self.channels))
+        self.scaling = LaneScaling(Scaling.of(program.name, sums_of(spec), self.channels))
         self.bias = table(f"{program.name}_bias", self.scaling.scaling.starts.astype(np.int32))
         self.weights = table(f"{program.name}_weights", self.packed())
         length = (a.out - 1) * a.stride * self.rows + LANES
