@@ -114,7 +114,7 @@ class _Explanation:
             state.registers,
             reason=state.reason,
             code=self.memory.code,
-            has_status=bool(state.fault_status) and image.has_fault_status,
+            has_status=image.has_fault_status,
         )
 
     def crash(self) -> Crash:

@@ -120,7 +120,7 @@ def _diagnosed(
         return _with(_WITHOUT_FAULT[reason], "", bits)
     if chosen is not None and chosen.name != "FORCED":
         return _from_bit(chosen, bits, fault_status, instruction)
-    return _concluded(instruction, bits, has_status)
+    return _concluded(instruction, bits, has_status, recorded=bool(fault_status))
 
 
 def _with(name: tuple[str, str], sentence: str, bits: tuple[FaultBit, ...]) -> Diagnosis:
@@ -182,9 +182,10 @@ def _word(found: Access | None, unknown: str = "load or store") -> str:
     return "store" if found.store else "load"
 
 
-def _concluded(instruction: _Instruction, bits: tuple[FaultBit, ...], has_status: bool) -> Diagnosis:
+def _concluded(instruction: _Instruction, bits: tuple[FaultBit, ...], has_status: bool, recorded: bool) -> Diagnosis:
     """The best reading of the instruction, when no status bit names the cause."""
-    why = "The status registers name no cause" if has_status else "This core records no cause"
+    why = "The status registers name no cause" if recorded else "The fault status registers are not known"
+    why = why if has_status else "This core records no cause"
     for test in (_jump, _undefined, _memory):
         found = test(instruction, has_status)
         if found is not None:

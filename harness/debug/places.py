@@ -9,7 +9,7 @@ from harness.board import Board
 from harness.compiler.csource import CSource, Layer
 from harness.compiler.graph import TensorId
 from harness.debug.image import Image
-from harness.debug.unwinding.stacks import Stack, stacks
+from harness.debug.unwinding.stacks import Stack, stack_top, stacks
 
 NULL_PAGE = 256  # bytes; the offsets that a field of a structure at NULL usually has
 _BEYOND = 4096  # bytes past the arena or below the stack that are still told as a distance from it
@@ -75,16 +75,21 @@ class AddressMap:
     def at(self, address: int) -> Place:
         return next(self._places(address))
 
-    def below_stack(self, pointer: int) -> int:
-        """How many bytes a stack pointer has run past the end of the next stack; 0 when it has not or none is known."""
+    def below_stack(self, pointer: int, variables: bool = True) -> int:
+        """How many bytes a stack pointer has run past the end of the next stack; 0 when it has not or none is known.
+
+        `variables`: that stack may also be a variable, which is known by its name alone.
+        """
         stack = self._stack_above(pointer)
-        return stack.bottom - pointer if stack is not None else 0
+        return stack.bottom - pointer if stack is not None and (variables or not stack.name) else 0
 
     def _stack_above(self, address: int) -> Stack | None:
         """The stack that ends shortly above an address where there is no variable."""
         if self._image.object_at(address) is not None or any(stack.covers(address) for stack in self._stacks):
             return None
-        return next((stack for stack in self._stacks if 0 < stack.bottom - address <= _BEYOND), None)
+        above = next((stack for stack in self._stacks if 0 < stack.bottom - address <= _BEYOND), None)
+        end = stack_top(self._image, address)  # of a stack whose bottom nobody named: the address is on that
+        return None if above is not None and end is not None and end <= above.bottom else above
 
     def _places(self, address: int) -> Iterator[Place]:
         if address < NULL_PAGE:
@@ -179,7 +184,9 @@ class AddressMap:
         layer = self._layer
         own = () if layer is None else (*layer.outputs, *layer.inputs)
         near = {places[t]: t for t in reversed(own) if t in places and places[t].covers(offset)}  # of views the last
-        here = [*reversed(near.values())] or [t for t, place in places.items() if place.covers(offset)][:1]
+        here = [*reversed(near.values())]
+        here.sort(key=lambda tensor: places[tensor].offset != offset)  # whose start it is goes first
+        here = here or [t for t, place in places.items() if place.covers(offset)][:1]
         if layer is not None and not near and any(place.covers(offset) for place in layer.scratch):
             return f", in scratch memory of {layer.name}"
         if not here:

@@ -21,12 +21,14 @@ _REFUSALS = ("memory_protection", "precise_bus_fault", "data_fault")
 def refined(found: Diagnosis, places: AddressMap, state: CpuState) -> Diagnosis:
     """A fault past the end of the stack, or with a stack pointer there, is a stack overflow whatever it looks like.
 
-    A thread's stack may lie below the main one and be nobody's variable: there memory has to be what failed.
+    A thread's stack may lie below the main one and be nobody's variable, and a variable be called a stack that is none:
+    there memory has to be what failed.
     """
     pointer = state.registers.get("sp")
     process_stack = state.registers.get("exc_return", 0) & 4 or state.registers.get("control", 0) & 2
-    may_be = pointer is not None and (not process_stack or found.kind in (*_REFUSALS, "hard_fault"))
-    below = places.below_stack(pointer) if pointer is not None and may_be else 0
+    memory_failed = found.kind in (*_REFUSALS, "hard_fault")
+    asked = pointer is not None and (memory_failed or not process_stack)
+    below = places.below_stack(pointer, variables=memory_failed) if pointer is not None and asked else 0
     touched = found.address is not None and places.at(found.address).kind in ("below_stack", "stack_guard")
     if found.kind in ("stack_overflow", "halted", "assertion") or not (below or touched or _at_its_end(found, state)):
         return found

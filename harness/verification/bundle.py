@@ -208,6 +208,9 @@ def opened(path: Path) -> Iterator[Bundle]:
     BadInput: there is none, or it is damaged, unfinished or of a later version.
     """
     if path.is_dir():
+        link = next((file for file in path.rglob("*") if file.is_symlink()), None)
+        if link is not None:
+            raise BadInput("it is a link, which may lead anywhere", where=str(link), hint=_HINT)
         yield _bundle(path.absolute(), str(path))
     elif path.is_file():
         with tempfile.TemporaryDirectory(prefix="layerproof-bundle-") as folder:

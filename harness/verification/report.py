@@ -124,8 +124,14 @@ class Report:
 
     @property
     def crashed_layer(self) -> int | None:
-        """Index of the layer in which the target stopped, None when it did not or was outside the model."""
-        return None if self.comparison.stopped is None else self.comparison.stopped.layer
+        """Index of the layer in which the target stopped, None when it did not or was outside the model.
+
+        What the firmware noted may have been overwritten: then the chain of calls says it.
+        """
+        if self.comparison.stopped is None:
+            return None
+        noted = self.comparison.stopped.layer
+        return noted if noted is not None or self.crash is None else self.crash.layer
 
     def layer_of(self, op: int) -> int | None:
         """Index of the layer that computes the model's operator `op`."""

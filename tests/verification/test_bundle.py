@@ -311,3 +311,12 @@ def test_an_encrypted_archive(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     with pytest.raises(BadInput, match="encrypted"):
         unpack(path, tmp_path / "in")
+
+
+def test_a_folder_with_a_link_in_it_is_refused(crash: Kept, tmp_path: Path) -> None:
+    copy = tmp_path / "bundle"
+    shutil.copytree(crash.bundle, copy)
+    (copy / "inputs.npz").unlink()
+    (copy / "inputs.npz").symlink_to("/etc/passwd")
+    with pytest.raises(BadInput, match=r"inputs\.npz: it is a link"), opened(copy):
+        pass

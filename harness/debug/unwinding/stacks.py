@@ -8,15 +8,10 @@ from harness.debug.image import Image
 
 STACK_BOTTOM, STACK_TOP = "harness_stack_bottom", "harness_stack_top"  # of the firmware stub
 
-# What linker scripts call the lowest and the highest end of the main stack: ours, CMSIS's, GNU Arm's, ST's and others'
-_ENDS = (
-    (STACK_BOTTOM, STACK_TOP),
-    ("__StackLimit", "__StackTop"),
-    ("__stack_limit", "__stack_top"),
-    ("__stack_start__", "__stack_end__"),
-    ("_sstack", "_estack"),
-    ("__HeapLimit", "__stack"),
-)
+# What linker scripts call the two ends of the main stack: ours, CMSIS's, GNU Arm's, ST's and others'; any of them may
+# be missing, and they are mixed
+_BOTTOMS = (STACK_BOTTOM, "__StackLimit", "__stack_limit", "__stack_start__", "_sstack")
+_TOPS = (STACK_TOP, "__StackTop", "__stack_top", "__stack_end__", "_estack", "__stack")
 _LEAST = 64  # bytes of a variable that can be a stack
 
 
@@ -41,11 +36,9 @@ class Stack:
 def stacks(image: Image) -> tuple[Stack, ...]:
     """By address. A variable is one when its name says so, as that of a thread's stack does in every system."""
     found = []
-    for low, high in _ENDS:
-        bottom, top = image.symbol(low), image.symbol(high)
-        if bottom is not None and top is not None and bottom.address < top.address:
-            found.append(Stack("", bottom.address, top.address))
-            break
+    bottom, top = _first(image, _BOTTOMS), _first(image, _TOPS)
+    if bottom is not None and top is not None and bottom < top:
+        found.append(Stack("", bottom, top))
     for variable in image.objects:
         section = image.section_at(variable.address)
         if "stack" in variable.name.lower() and variable.size >= _LEAST and section is not None and section.writable:
@@ -62,5 +55,9 @@ def stack_top(image: Image, pointer: int) -> int | None:
     variable = image.object_at(pointer)
     if variable is not None:
         return variable.address + variable.size
-    named = (symbol.address for _, name in _ENDS if (symbol := image.symbol(name)) is not None)
+    named = (symbol.address for name in _TOPS if (symbol := image.symbol(name)) is not None)
     return min((top for top in named if top > pointer), default=None)
+
+
+def _first(image: Image, names: tuple[str, ...]) -> int | None:
+    return next((symbol.address for name in names if (symbol := image.symbol(name)) is not None), None)
