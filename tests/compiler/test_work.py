@@ -13,7 +13,7 @@ from harness.compiler.pipeline import compile_graph
 
 pytestmark = pytest.mark.slow  # counting every call takes its time
 
-MOST = 150_000  # calls a layer, of Python functions and of those in C: about 0.6 s of 30 layers
+MOST = 150_000  # calls a layer, of Python functions and of those in C: 100,000 are about 0.6 s of 30 layers
 
 
 def calls(layers: int) -> int:
