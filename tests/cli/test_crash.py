@@ -179,7 +179,8 @@ def _cut_record(folder: Path) -> list[str | Path]:
 
 BAD: dict[str, tuple[Callable[[Path], list[str | Path]], str]] = {
     "no crash in it": (_nothing, "no crash was found in it"),
-    "a record cut short": (_cut_record, "FaultRecord"),
+    "a record cut short": (_cut_record, "the record is cut off: 44 of 368 bytes are here"),
+    "the ELF as the log": (lambda f: [f / "firmware.elf", "--elf", f / "firmware.elf"], "an ELF program, not a log"),
     "no such log": (lambda f: [f / "missing", "--elf", f / "firmware.elf"], "cannot be read"),
     "no such ELF": (lambda f: [f / "uart.log", "--elf", f / "missing"], "cannot read the firmware"),
     "no ELF": (lambda f: [f / "uart.log", "--elf", f / "report.json"], "not a usable ELF file"),
