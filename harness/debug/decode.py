@@ -47,7 +47,7 @@ class Decoded:
         lacking = "The evidence" if self.evidence.build_id is None else "The ELF"
         fits = ""
         if not self.identity.against and self.identity.tried:
-            fits = ", but all that can be tried fits: PC stands at an instruction, return addresses after calls"
+            fits = f", but all that can be tried fits: {', '.join(self.identity.tried)}"
         return (*self.evidence.notes, f"{lacking} has no build ID: whether the two belong together is not known{fits}.")
 
     def to_json(self) -> dict[str, Any]:

@@ -53,6 +53,22 @@ def test_the_build_id_is_that_of_readelf(identified: dict[str, Crashes]) -> None
     assert own == build_id(elf)
 
 
+def test_only_what_was_tried_is_said_to_fit(identified: dict[str, Crashes]) -> None:
+    crashes = identified["-O2"]
+    evidence = replace(_record(crashes), build_id=None)
+    registers = evidence.state.registers
+    pc, lr, stack = "PC stands at an instruction", "LR stands after a call", "stacked addresses stand after calls"
+    for kept, memory, told in (
+        (registers, evidence.state.memory, f"{pc}, {lr}, {stack}"),
+        ({"lr": registers["lr"]}, (), lr),
+        ({"pc": registers["pc"]}, (), pc),
+        ({"r0": 1, "r1": 2}, (), None),
+    ):
+        state = replace(evidence.state, registers=kept, memory=memory)
+        note = decode(replace(evidence, state=state), [crashes.elf]).notes[-1]
+        assert note.endswith(f", but all that can be tried fits: {told}." if told else "is not known."), note
+
+
 def test_the_right_elf_is_taken_of_several(identified: dict[str, Crashes]) -> None:
     evidence = _record(identified["-O2"])
     for order in ((0, 1), (1, 0)):
