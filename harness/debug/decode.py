@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,13 +42,21 @@ class Decoded:
     @property
     def notes(self) -> tuple[str, ...]:
         """What is doubtful, or not known, about evidence and ELF."""
+        notes = (*self.evidence.notes, *self._lacking())
         if self.identity.match != "unknown":
-            return self.evidence.notes
+            return notes
         lacking = "The evidence" if self.evidence.build_id is None else "The ELF"
         fits = ""
         if not self.identity.against and self.identity.tried:
             fits = f", but all that can be tried fits: {', '.join(self.identity.tried)}"
-        return (*self.evidence.notes, f"{lacking} has no build ID: whether the two belong together is not known{fits}.")
+        return (*notes, f"{lacking} has no build ID: whether the two belong together is not known{fits}.")
+
+    def _lacking(self) -> Iterator[str]:
+        """What the ELF does not have, and what that costs."""
+        if not self.image.has_symbols:
+            yield "The ELF has no symbols: functions and callers are not known. Give the file as it was before strip."
+        elif not self.image.has_debug_information:
+            yield "The ELF has no debug information: build with -g for lines and variables."
 
     def to_json(self) -> dict[str, Any]:
         """`crash` is that of `harness verify --json`."""

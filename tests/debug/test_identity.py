@@ -134,6 +134,28 @@ def test_of_several_elfs_without_a_build_id_the_one_that_fits_is_taken(crashes: 
         decode(evidence, [found.elf, found.elf])
 
 
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [("--strip-all", "The ELF has no symbols: "), ("--strip-debug", "The ELF has no debug information: ")],
+)
+def test_what_was_stripped_from_the_elf_is_told_once(
+    option: str, told: str, identified: dict[str, Crashes], tmp_path: Path
+) -> None:
+    evidence = _record(identified["-O2"])
+    stripped = tmp_path / "stripped.elf"
+    command = ["arm-none-eabi-objcopy", option, str(identified["-O2"].elf), str(stripped)]
+    subprocess.run(command, check=True)
+    (note,) = decode(evidence, [stripped]).notes
+    assert note.startswith(told)
+
+
+def test_without_symbols_no_instruction_is_said_to_fit(identified: dict[str, Crashes], tmp_path: Path) -> None:
+    stripped = tmp_path / "stripped.elf"
+    subprocess.run(["arm-none-eabi-strip", str(identified["-O2"].elf), "-o", str(stripped)], check=True)
+    evidence = replace(_record(identified["-O2"]), build_id=None)
+    assert "fits: PC is in its code" in decode(evidence, [stripped]).notes[-1]
+
+
 def test_a_host_program_is_no_firmware(crashes: Get, tmp_path: Path) -> None:
     (tmp_path / "a.c").write_text("int main(void) { return 0; }\n")
     subprocess.run(["gcc", "a.c", "-o", "a.out"], cwd=tmp_path, check=True)
