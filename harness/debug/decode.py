@@ -15,6 +15,7 @@ from harness.debug.identity import Identity, identify
 from harness.debug.image import Image
 from harness.errors import BadInput
 
+_BUILD = "build with -g for lines and variables."
 _HINT = "Give the ELF of the firmware that crashed, or --any-elf to decode with this one all the same."
 
 
@@ -56,7 +57,15 @@ class Decoded:
         if not self.image.has_symbols:
             yield "The ELF has no symbols: functions and callers are not known. Give the file as it was before strip."
         elif not self.image.has_debug_information:
-            yield "The ELF has no debug information: build with -g for lines and variables."
+            yield f"The ELF has no debug information: {_BUILD}"
+        elif not self._has_lines():
+            # of the C library's assembly there often is some in a firmware that was built without
+            yield f"The ELF has no debug information of where it crashed: {_BUILD}"
+
+    def _has_lines(self) -> bool:
+        """Whether a frame has a line, or none is in the code of the ELF."""
+        own = [f for f in self.crash.frames if f.pc is not None and self.image.is_code(f.pc & ~1)]
+        return not own or any(frame.line is not None for frame in own)
 
     def to_json(self) -> dict[str, Any]:
         """`crash` is that of `harness verify --json`."""

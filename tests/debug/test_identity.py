@@ -149,6 +149,27 @@ def test_what_was_stripped_from_the_elf_is_told_once(
     assert note.startswith(told)
 
 
+def test_debug_information_of_libraries_alone_is_none_of_the_crash(
+    identified: dict[str, Crashes], tmp_path: Path
+) -> None:
+    """As in a firmware that was built without -g and is linked with a C library that was built with it."""
+    crashes = identified["-O2"]
+    evidence = _record(crashes)
+    (tmp_path / "library.c").write_text("int unused(int a) { return a + 1; }\n")
+    elf, library = tmp_path / "firmware.elf", tmp_path / "library.o"
+    compiler = ["arm-none-eabi-gcc", "-mcpu=cortex-m3", "-mthumb", "-g", "-c", "library.c", "-o", str(library)]
+    subprocess.run(compiler, cwd=tmp_path, check=True)
+    subprocess.run(["arm-none-eabi-strip", "--strip-debug", str(crashes.elf), "-o", str(elf)], check=True)
+    add = ["arm-none-eabi-objcopy", str(elf)]
+    for section in (".debug_info", ".debug_abbrev", ".debug_line", ".debug_str", ".debug_aranges"):
+        part = tmp_path / section
+        subprocess.run(["arm-none-eabi-objcopy", "--dump-section", f"{section}={part}", str(library)], check=True)
+        add += ["--add-section", f"{section}={part}"]
+    subprocess.run(add, check=True)
+    (note,) = decode(evidence, [elf]).notes
+    assert note.startswith("The ELF has no debug information of where it crashed: ")
+
+
 def test_without_symbols_no_instruction_is_said_to_fit(identified: dict[str, Crashes], tmp_path: Path) -> None:
     stripped = tmp_path / "stripped.elf"
     subprocess.run(["arm-none-eabi-strip", str(identified["-O2"].elf), "-o", str(stripped)], check=True)
