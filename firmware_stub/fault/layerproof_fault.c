@@ -722,7 +722,7 @@ static void put_hex(uint32_t value, uint32_t digits)
 }
 
 #define TEXT_MARK       "layerproof-crash "
-#define TEXT_LINE_BYTES 32u
+#define TEXT_LINE_BYTES 16u /* lines of 63 characters: mail folds longer ones */
 
 void layerproof_fault_print(void)
 {

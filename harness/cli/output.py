@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,16 @@ class Output:
         except OSError as error:
             where = "standard output" if self.json == "-" else self.json
             raise _Unwritable(f"the JSON cannot be written: {error.strerror}", where=where) from error
+
+    def spare(self, read: Iterable[Path], *written: Path | None) -> None:
+        """BadInput when the JSON, or one of the files that will be `written`, is one that the command reads."""
+        inputs = [path for path in read if path.exists()]
+        place = Path(self.json) if self.json not in (None, "-") else None
+        for path in (place, *written):
+            if path is not None and path.exists() and any(path.samefile(other) for other in inputs):
+                # with the JSON in that place the error has no other place either
+                kind = _Unwritable if path is place else BadInput
+                raise kind("it is read, and would be overwritten", where=str(path), hint="Name another file to write.")
 
     def save(self, path: Path, text: str) -> None:
         """Write a file that was asked for beside the JSON. BadInput when it cannot be written."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from harness.debug.identity import Identity, identify
 from harness.debug.image import Image
 from harness.errors import BadInput
 
+_BUILD = "build with -g for lines and variables."
 _HINT = "Give the ELF of the firmware that crashed, or --any-elf to decode with this one all the same."
 
 
@@ -42,13 +43,29 @@ class Decoded:
     @property
     def notes(self) -> tuple[str, ...]:
         """What is doubtful, or not known, about evidence and ELF."""
+        notes = (*self.evidence.notes, *self._lacking())
         if self.identity.match != "unknown":
-            return self.evidence.notes
+            return notes
         lacking = "The evidence" if self.evidence.build_id is None else "The ELF"
         fits = ""
         if not self.identity.against and self.identity.tried:
-            fits = ", but all that can be tried fits: PC stands at an instruction, return addresses after calls"
-        return (*self.evidence.notes, f"{lacking} has no build ID: whether the two belong together is not known{fits}.")
+            fits = f", but all that can be tried fits: {', '.join(self.identity.tried)}"
+        return (*notes, f"{lacking} has no build ID: whether the two belong together is not known{fits}.")
+
+    def _lacking(self) -> Iterator[str]:
+        """What the ELF does not have, and what that costs."""
+        if not self.image.has_symbols:
+            yield "The ELF has no symbols: functions and callers are not known. Give the file as it was before strip."
+        elif not self.image.has_debug_information:
+            yield f"The ELF has no debug information: {_BUILD}"
+        elif not self._has_lines():
+            # of the C library's assembly there often is some in a firmware that was built without
+            yield f"The ELF has no debug information of where it crashed: {_BUILD}"
+
+    def _has_lines(self) -> bool:
+        """Whether a frame has a line, or none is in the code of the ELF."""
+        own = [f for f in self.crash.frames if f.pc is not None and self.image.is_code(f.pc & ~1)]
+        return not own or any(frame.line is not None for frame in own)
 
     def to_json(self) -> dict[str, Any]:
         """`crash` is that of `harness verify --json`."""

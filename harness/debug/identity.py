@@ -31,7 +31,7 @@ _FEW = 4  # words that look like return addresses, below which nothing is conclu
 class Identity:
     match: Match
     against: tuple[str, ...]  # what speaks against the file, as sentences
-    tried: int  # things that were tried, when there is no build ID
+    tried: tuple[str, ...]  # what was tried when there is no build ID, as what holds of the right file
 
     @property
     def plausible(self) -> bool:
@@ -45,11 +45,16 @@ def identify(build_id: bytes | None, state: CpuState, listed: Sequence[int], ima
         # a record has room for 20 bytes, and an ID may be shorter
         match = "yes" if build_id[: len(image.build_id)] == image.build_id[: len(build_id)] else "no"
     if match != "unknown":
-        return Identity(match, (), 0)
+        return Identity(match, (), ())
     if not image.is_arm:
-        return Identity("no", ("It is no program for a Cortex-M.",), 1)
-    checks = [*_program_counter(state, image), *_link_register(state, image), *_stacked(state, listed, image)]
-    return Identity(match, tuple(found for found in checks if found), len(checks))
+        return Identity("no", ("It is no program for a Cortex-M.",), ())
+    checks = {  # without symbols it is not known where instructions begin
+        "PC stands at an instruction" if image.functions else "PC is in its code": list(_program_counter(state, image)),
+        "LR stands after a call": list(_link_register(state, image)),
+        "stacked addresses stand after calls": list(_stacked(state, listed, image)),
+    }
+    against = tuple(found for results in checks.values() for found in results if found)
+    return Identity(match, against, tuple(name for name, results in checks.items() if results))
 
 
 def _program_counter(state: CpuState, image: Image) -> Iterator[str]:

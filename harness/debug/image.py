@@ -109,6 +109,16 @@ class Image:
         self._function_starts = [s.address for s in self.functions]
         self._function_addresses = frozenset(self._function_starts)
 
+    @property
+    def has_symbols(self) -> bool:
+        """Whether functions have names; a file that was stripped has none."""
+        return bool(self.functions)
+
+    @property
+    def has_debug_information(self) -> bool:
+        """Whether code is described (-g); frame information alone, which libraries bring, is not that."""
+        return bool(self._elf.has_dwarf_info(strict=True))
+
     @cached_property
     def dwarf(self) -> DWARFInfo | None:
         """Debug information; None when there is none or it cannot be read."""

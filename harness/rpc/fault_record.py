@@ -92,10 +92,15 @@ class FaultRecord(Struct):
     @classmethod
     def parse(cls, data: bytes) -> FaultRecord:
         """The record in `data`. LayoutError: it is none, is cut short, or was damaged."""
-        record = cls.unpack(data)
+        least = cls.layout().size
+        if data.startswith(MAGIC.to_bytes(4, "little")):
+            total = max(least, int.from_bytes(data[4:8], "little"))
+            if len(data) < total:
+                raise LayoutError(f"the record is cut off: {len(data)} of {total} bytes are here")
+        record = cls.unpack(data.ljust(least, b"\0"))
         record.check_version()
         if record.total != len(data):
-            raise LayoutError(f"fault record of {record.total} bytes, of which {len(data)} are here")
+            raise LayoutError(f"the record says that it has {record.total} bytes; {len(data)} are here")
         crc = zlib.crc32(data[SEALED_FROM:])
         if crc != record.crc32:
             raise LayoutError(f"damaged fault record: CRC-32 {crc:#010x} where it says {record.crc32:#010x}")

@@ -1,31 +1,49 @@
 """Fault records in the text of a log, as `layerproof_fault_print` of firmware_stub/fault writes them.
 
 layerproof-crash begin
-layerproof-crash OFFSET BYTES CRC      a line for each 32 bytes of the record; OFFSET 4 digits, CRC 8, all hexadecimal
+layerproof-crash OFFSET BYTES CRC      a line for each 16 bytes of the record; OFFSET 4 digits, CRC 8, all hexadecimal
 layerproof-crash end
 
-CRC is zlib's CRC-32 of the line's bytes that starts from OFFSET. A log may put anything before and after a line's own
-text, lines of others between, and repeat the whole; where a line was lost or damaged the same one of another printing
-stands in.
+CRC is zlib's CRC-32 of the line's bytes that starts from OFFSET. Lines of 32 bytes are read as well. A log may put
+anything before and after a line's own text, lines of others between, and repeat the whole; where a line was lost or
+damaged the same one of another printing stands in.
 """
 
 from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from harness.cpustate import MemorySpan
 from harness.layout import LayoutError
-from harness.rpc.fault_record import FaultRecord
+from harness.rpc.fault_record import FaultRecord, RecordFlag
 
 MARK = "layerproof-crash "
-LINE_BYTES = 32
+LINE_BYTES = 16
 
-_BEGIN = re.compile(re.escape(MARK) + r"begin\b")
+_ANY = re.compile(re.escape(MARK.strip()), re.IGNORECASE)
+_BEGIN = re.compile(re.escape(MARK) + r"begin\b", re.IGNORECASE)
+_END = re.compile(re.escape(MARK) + r"end\s*$", re.IGNORECASE)
 _LINE = re.compile(re.escape(MARK) + r"([0-9a-f]{4}) ((?:[0-9a-f]{2}){1,32}) ([0-9a-f]{8})(?![0-9a-f])", re.IGNORECASE)
 _HEAD_BYTES = FaultRecord.layout().size
+_LARGEST = 0x10000  # bytes of a record: offsets have four digits
+
+
+def _bytes_of(name: str) -> range:
+    field = next(field for field in FaultRecord.layout().fields if field.name == name)
+    return range(field.offset, field.offset + field.size)
+
+
+# What a crash is still told truly without. FPCCR is not in it: by it is known how long the exception frame is.
+_SINGLES, _FILE = _bytes_of("s0_s31"), _bytes_of("file")
+_FLOATS = {  # by the flag that says whether the record has them
+    RecordFlag.FLUSHED: (*_SINGLES[:64], *_bytes_of("fpscr"), *_bytes_of("vpr")),
+    RecordFlag.FLOAT: _SINGLES[64:],
+}
+_DISPENSABLE = frozenset((*_SINGLES, *_bytes_of("fpscr"), *_bytes_of("vpr"), *_FILE))
+_CUT_OFF = "…".encode()
 
 
 @dataclass(frozen=True)
@@ -68,7 +86,7 @@ class _Printing:
 def _printings(text: str) -> Iterator[_Printing]:
     current: _Printing | None = None
     for number, line in enumerate(text.splitlines(), 1):
-        if MARK.strip() not in line:
+        if not _ANY.search(line):
             continue
         if _BEGIN.search(line):
             if current is not None and (current.pieces or current.damaged):
@@ -77,7 +95,7 @@ def _printings(text: str) -> Iterator[_Printing]:
             continue
         found = _LINE.search(line)
         if found is None:
-            if current is not None and not line.rstrip().endswith(MARK + "end"):
+            if current is not None and not _END.search(line):
                 current.damaged += 1
             continue
         offset, data = int(found[1], 16), bytes.fromhex(found[2])
@@ -95,37 +113,55 @@ def _printings(text: str) -> Iterator[_Printing]:
 
 
 def _read(printing: _Printing) -> TextRecord:
-    pieces = printing.pieces
-    whole = _contiguous(pieces)
-    if len(whole) < _HEAD_BYTES:
-        lost = f"the line at offset {len(whole):#06x} of the crash record is missing or damaged"
-        return TextRecord(printing.line, None, (f"{lost}: its registers are not all here",))
-    head = FaultRecord.unpack(whole)
+    known = _known(printing.pieces, _HEAD_BYTES)
+    lost = frozenset(at for at, value in enumerate(known) if value is None)
+    if lost - _DISPENSABLE:
+        at = min(lost - _DISPENSABLE)
+        where = f"the line at offset {at - at % LINE_BYTES:#06x} of the crash record is missing or damaged"
+        return TextRecord(printing.line, None, (f"{where}: its registers are not all here",))
+    head = FaultRecord.unpack(bytes(value or 0 for value in known))
     try:
         head.check_version()
-        if len(whole) >= head.total:
-            return TextRecord(printing.line, FaultRecord.parse(whole[: head.total]))
+        known = _known(printing.pieces, min(head.total, _LARGEST))
+        if None not in known and head.total <= _LARGEST:
+            return TextRecord(printing.line, FaultRecord.parse(bytes(value or 0 for value in known)))
     except LayoutError as error:
         return TextRecord(printing.line, None, (str(error),))
-    spans, missing = _what_is_left(pieces, head.total)
-    record = FaultRecord.unpack(whole[:_HEAD_BYTES]).sealed(tuple(spans))
-    note = f"{missing} of {head.total} bytes of the crash record are missing from the log, of the memory that was kept"
-    return TextRecord(printing.line, record, (note,))
+    head, told = _without(head, lost)
+    if None in known[_HEAD_BYTES:] or head.total > _LARGEST:
+        told.append("the memory that was kept")
+    note = f"{known.count(None)} of {head.total} bytes of the crash record are missing from the log"
+    what = f", of {' and of '.join(told)}" if told else ", none of which this crash has a use for"
+    return TextRecord(printing.line, head.sealed(tuple(_memory_in(known))), (note + what,))
 
 
-def _contiguous(pieces: Mapping[int, bytes]) -> bytes:
-    data = b""
-    while len(data) in pieces:
-        data += pieces[len(data)]
-    return data
-
-
-def _what_is_left(pieces: Mapping[int, bytes], total: int) -> tuple[list[MemorySpan], int]:
-    """The runs of kept memory whose place is known, and how many bytes of the record are missing."""
-    total = min(total, 0x10000)  # offsets have four digits
+def _known(pieces: Mapping[int, bytes], total: int) -> list[int | None]:
+    """The first `total` bytes of the record; None where they are missing."""
     known: list[int | None] = [None] * total
     for offset, data in pieces.items():
         known[offset : offset + len(data)] = data[: max(0, total - offset)]
+    return known
+
+
+def _without(head: FaultRecord, lost: Collection[int]) -> tuple[FaultRecord, list[str]]:
+    """`head`, of which the bytes at `lost` are zeros, made to say no more than is known, and what it then lacks."""
+    told = []
+    gone = [flag for flag, places in _FLOATS.items() if head.flags & flag and any(at in lost for at in places)]
+    if gone:
+        told.append("floating-point registers")
+        head = replace(head, flags=head.flags & ~sum(gone))
+    cut = next((n for n, at in enumerate(_FILE) if at in lost), None)
+    # it stays an assertion: without the flag the fault by which it stopped would be told as the cause
+    if head.flags & RecordFlag.ASSERT and cut is not None and 0 not in head.file[:cut]:
+        told.append("the name of the assertion's file")
+        name = head.file[: min(cut, len(head.file) - len(_CUT_OFF))] + _CUT_OFF
+        head = replace(head, file=name.ljust(len(head.file), b"\0"))
+    return head, told
+
+
+def _memory_in(known: Sequence[int | None]) -> list[MemorySpan]:
+    """The runs of kept memory whose place is known."""
+    total = len(known)
     spans: list[MemorySpan] = []
     at = _HEAD_BYTES
     while at + 8 <= total and None not in known[at : at + 8]:
@@ -143,4 +179,4 @@ def _what_is_left(pieces: Mapping[int, bytes], total: int) -> tuple[list[MemoryS
                 spans.append(MemorySpan((address + end - len(run) - at) % 2**32, bytes(run)))
                 run = []
         at += size
-    return spans, known.count(None)
+    return spans

@@ -154,6 +154,19 @@ def test_an_elf_with_another_build_id_is_refused_unless_asked_for(run: Run, else
     assert taken.stdout.startswith("warning: This is not the ELF of the firmware that crashed")
 
 
+@pytest.mark.parametrize("target", ["uart.log", "firmware.elf", "link"])
+@pytest.mark.parametrize("option", ["--core", "--json"])
+def test_what_is_read_is_never_written(option: str, target: str, run: Run, elsewhere: Path) -> None:
+    (elsewhere / "link").hardlink_to(elsewhere / "uart.log")
+    before = {path: path.read_bytes() for path in elsewhere.iterdir() if path.is_file()}
+    log, elf = elsewhere / "uart.log", elsewhere / "firmware.elf"
+    done = run("crash", "decode", log, "--elf", elf, option, elsewhere / target)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert "would be overwritten" in done.stderr
+    assert {path: path.read_bytes() for path in elsewhere.iterdir() if path.is_file()} == before
+
+
 def _nothing(folder: Path) -> list[str | Path]:
     (folder / "mail.txt").write_text("it crashed, please help\n")
     return [folder / "mail.txt", "--elf", folder / "firmware.elf"]
@@ -166,7 +179,8 @@ def _cut_record(folder: Path) -> list[str | Path]:
 
 BAD: dict[str, tuple[Callable[[Path], list[str | Path]], str]] = {
     "no crash in it": (_nothing, "no crash was found in it"),
-    "a record cut short": (_cut_record, "FaultRecord"),
+    "a record cut short": (_cut_record, "the record is cut off: 44 of 368 bytes are here"),
+    "the ELF as the log": (lambda f: [f / "firmware.elf", "--elf", f / "firmware.elf"], "an ELF program, not a log"),
     "no such log": (lambda f: [f / "missing", "--elf", f / "firmware.elf"], "cannot be read"),
     "no such ELF": (lambda f: [f / "uart.log", "--elf", f / "missing"], "cannot read the firmware"),
     "no ELF": (lambda f: [f / "uart.log", "--elf", f / "report.json"], "not a usable ELF file"),

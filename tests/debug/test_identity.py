@@ -53,6 +53,22 @@ def test_the_build_id_is_that_of_readelf(identified: dict[str, Crashes]) -> None
     assert own == build_id(elf)
 
 
+def test_only_what_was_tried_is_said_to_fit(identified: dict[str, Crashes]) -> None:
+    crashes = identified["-O2"]
+    evidence = replace(_record(crashes), build_id=None)
+    registers = evidence.state.registers
+    pc, lr, stack = "PC stands at an instruction", "LR stands after a call", "stacked addresses stand after calls"
+    for kept, memory, told in (
+        (registers, evidence.state.memory, f"{pc}, {lr}, {stack}"),
+        ({"lr": registers["lr"]}, (), lr),
+        ({"pc": registers["pc"]}, (), pc),
+        ({"r0": 1, "r1": 2}, (), None),
+    ):
+        state = replace(evidence.state, registers=kept, memory=memory)
+        note = decode(replace(evidence, state=state), [crashes.elf]).notes[-1]
+        assert note.endswith(f", but all that can be tried fits: {told}." if told else "is not known."), note
+
+
 def test_the_right_elf_is_taken_of_several(identified: dict[str, Crashes]) -> None:
     evidence = _record(identified["-O2"])
     for order in ((0, 1), (1, 0)):
@@ -116,6 +132,49 @@ def test_of_several_elfs_without_a_build_id_the_one_that_fits_is_taken(crashes: 
     assert decode(evidence, [crashes("m3", "-O0").elf, found.elf]).image.path == found.elf
     with pytest.raises(BadInput, match="several of the ELF files fit"):
         decode(evidence, [found.elf, found.elf])
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [("--strip-all", "The ELF has no symbols: "), ("--strip-debug", "The ELF has no debug information: ")],
+)
+def test_what_was_stripped_from_the_elf_is_told_once(
+    option: str, told: str, identified: dict[str, Crashes], tmp_path: Path
+) -> None:
+    evidence = _record(identified["-O2"])
+    stripped = tmp_path / "stripped.elf"
+    command = ["arm-none-eabi-objcopy", option, str(identified["-O2"].elf), str(stripped)]
+    subprocess.run(command, check=True)
+    (note,) = decode(evidence, [stripped]).notes
+    assert note.startswith(told)
+
+
+def test_debug_information_of_libraries_alone_is_none_of_the_crash(
+    identified: dict[str, Crashes], tmp_path: Path
+) -> None:
+    """As in a firmware that was built without -g and is linked with a C library that was built with it."""
+    crashes = identified["-O2"]
+    evidence = _record(crashes)
+    (tmp_path / "library.c").write_text("int unused(int a) { return a + 1; }\n")
+    elf, library = tmp_path / "firmware.elf", tmp_path / "library.o"
+    compiler = ["arm-none-eabi-gcc", "-mcpu=cortex-m3", "-mthumb", "-g", "-c", "library.c", "-o", str(library)]
+    subprocess.run(compiler, cwd=tmp_path, check=True)
+    subprocess.run(["arm-none-eabi-strip", "--strip-debug", str(crashes.elf), "-o", str(elf)], check=True)
+    add = ["arm-none-eabi-objcopy", str(elf)]
+    for section in (".debug_info", ".debug_abbrev", ".debug_line", ".debug_str", ".debug_aranges"):
+        part = tmp_path / section
+        subprocess.run(["arm-none-eabi-objcopy", "--dump-section", f"{section}={part}", str(library)], check=True)
+        add += ["--add-section", f"{section}={part}"]
+    subprocess.run(add, check=True)
+    (note,) = decode(evidence, [elf]).notes
+    assert note.startswith("The ELF has no debug information of where it crashed: ")
+
+
+def test_without_symbols_no_instruction_is_said_to_fit(identified: dict[str, Crashes], tmp_path: Path) -> None:
+    stripped = tmp_path / "stripped.elf"
+    subprocess.run(["arm-none-eabi-strip", str(identified["-O2"].elf), "-o", str(stripped)], check=True)
+    evidence = replace(_record(identified["-O2"]), build_id=None)
+    assert "fits: PC is in its code" in decode(evidence, [stripped]).notes[-1]
 
 
 def test_a_host_program_is_no_firmware(crashes: Get, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def decode(out: Output, core: Path | None, **evidence: Any) -> int:
     from harness.debug.gdb.view import UNKNOWN
     from harness.report.decoded import show
 
-    found = decoded(**evidence)
+    found = decoded(out, core, **evidence)
     show(found, out.console, verbose=out.verbose)
     if core is not None:
         state = found.evidence.state

@@ -47,7 +47,7 @@ def gdb(out: Output, port: int, run: bool, gdb_arguments: tuple[str, ...], **evi
     if run and out.json == "-":
         raise click.UsageError("--run has the terminal for itself: name a file in --json")
     debugger = Gdb.found() if run else None
-    found = decoded(**evidence)
+    found = decoded(out, **evidence)
     target = GdbTarget(found.evidence.state, found.image, kind=found.crash.kind, report=found.crash.lines())
     with GdbServer(port) as server:
         where = f"{HOST}:{server.port}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.cli.output import Output
 from harness.errors import BadInput
 
 if TYPE_CHECKING:
@@ -38,14 +39,26 @@ def given(function: Callable[..., int]) -> Callable[..., int]:
 
 
 def decoded(
-    evidence: str, elfs: tuple[Path, ...], sources: Path | None, board: str | None, number: int, any_elf: bool
+    out: Output,
+    *written: Path | None,
+    evidence: str,
+    elfs: tuple[Path, ...],
+    sources: Path | None,
+    board: str | None,
+    number: int,
+    any_elf: bool,
 ) -> Decoded:
-    """The crash that the file `evidence`, or standard input, tells of. Raises as `harness.debug.decode.decode` does."""
+    """The crash that the file `evidence`, or standard input, tells of.
+
+    BadInput as of `harness.debug.decode.decode`, and where `out` or `written` would overwrite what is read.
+    """
     from harness.board import load_board
     from harness.compiler.metadata import read_map
     from harness.debug.decode import decode
     from harness.debug.evidence import crashes_in
 
+    read = [*elfs, *(Path(name) for name in (evidence, sources, board) if name is not None and name != "-")]
+    out.spare(read, *written)
     found = crashes_in(_read(evidence), evidence)
     if number > len(found):
         raise BadInput(f"crash {number} was asked for; the log has {len(found)}", where=evidence)

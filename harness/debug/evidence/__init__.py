@@ -15,7 +15,7 @@ from harness.debug.evidence.base import Format
 from harness.debug.evidence.cores import from_core
 from harness.debug.evidence.records import from_record, records_in, starts_record
 from harness.debug.evidence.text import Text, read_text
-from harness.debug.gdb.core_file import is_core
+from harness.debug.gdb.core_file import is_core, is_elf
 from harness.errors import BadInput
 
 FORMATS: tuple[Format, ...] = tuple(
@@ -37,6 +37,12 @@ def crashes_in(data: bytes, where: str) -> list[Evidence]:
     """Every crash that `data` tells of, at least one. Raises as `read_evidence` does."""
     if is_core(data):
         return [from_core(data, where)]
+    if is_elf(data):
+        raise BadInput(
+            "this is an ELF program, not a log",
+            where=where,
+            hint="Give it with --elf, and in its place the log or record of the crash.",
+        )
     if starts_record(data):
         return [from_record(data, where)]
     text = read_text(data)

@@ -59,7 +59,7 @@ def _is_crash(words: list[Word]) -> bool:
 def _read(text: Text, words: list[Word]) -> Evidence:
     first, last = words[0].line, words[-1].line
     lines = text.lines[max(0, first - _HEADING) : last + 1]
-    found = resolve(words)
+    found = resolve(words, any_base=True)
     registers, notes = dict(found.values), list(found.notes)
     for line in lines:
         at = _AT.search(line)

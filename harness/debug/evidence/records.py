@@ -19,6 +19,7 @@ from harness.rpc.messages import Fault
 
 NAME = "layerproof record"
 _MAGIC = MAGIC.to_bytes(4, "little")
+_LEAST = FaultRecord.layout().size  # bytes of a record
 _LARGEST = 1 << 20  # bytes of a record; stacks are smaller
 _MOST = 16  # places that look like the start of a record and are tried
 
@@ -59,7 +60,7 @@ def records_in(data: bytes, text: Text, where: str) -> list[Evidence]:
     for source in (data, *_of_the_serial_line(data), *_dumped_as_text(text)):
         for start in _starts(source):
             total = int.from_bytes(source[start + 4 : start + 8], "little")
-            record = source[start : start + min(total, _LARGEST)]
+            record = source[start : start + min(max(total, _LEAST), _LARGEST)]
             try:
                 found.setdefault(record, from_record(record, where))
             except BadInput as error:

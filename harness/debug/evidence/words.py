@@ -89,11 +89,14 @@ class Registers:
     cut: bool
 
 
-def resolve(words: Iterable[Word]) -> Registers:
-    """Values of the words; of a register that is given twice the first one, with a note when the second differs."""
+def resolve(words: Iterable[Word], *, any_base: bool = False) -> Registers:
+    """Values of the words; of a register that is given twice the first one, with a note when the second differs.
+
+    Numbers without 0x are hexadecimal, but where some are too long for that. `any_base`: what printed them is not
+    known, and where nothing tells that they are hexadecimal they are decimal.
+    """
     words = list(words)
-    bare = [word.digits for word in words if not word.prefixed]
-    decimal = any(len(d) > _WORD_DIGITS and d.isdigit() for d in bare) and all(d.isdigit() for d in bare)
+    decimal = _decimal(words, any_base)
     # a register is the widest of its list: status registers are often printed shorter
     padded = any(len(word.digits) == _WORD_DIGITS and word.digits[0] == "0" for word in words)
     values: dict[str, int] = {}
@@ -114,9 +117,22 @@ def resolve(words: Iterable[Word]) -> Registers:
         if known != value:
             notes.append(f"{word.name} is given twice, as 0x{known:08x} and as 0x{value:08x}: the first was taken.")
     if decimal:
-        notes.append("The values are taken as decimal: some have more digits than a hexadecimal word.")
+        notes.append(f"The values are taken as decimal: {decimal}.")
     status = {name: values.pop(name) for name in list(values) if name in STATUS}
     return Registers(values, _composed(status, notes), tuple(dict.fromkeys(notes)), cut)
+
+
+def _decimal(words: Sequence[Word], any_base: bool) -> str:
+    """Why the numbers without 0x are decimal; empty where they are hexadecimal, or the same in both."""
+    bare = [word.digits for word in words if not word.prefixed]
+    if not all(digits.isdigit() for digits in bare):
+        return ""
+    if any(len(digits) > _WORD_DIGITS for digits in bare):
+        return "some have more digits than a hexadecimal word"
+    padded = any(len(digits) > 1 and digits[0] == "0" for digits in bare) or {len(d) for d in bare} == {_WORD_DIGITS}
+    if not any_base or len(bare) < len(words) or padded or all(len(digits) == 1 for digits in bare):
+        return ""
+    return "none has 0x, leading zeros or a digit from a to f. If they are hexadecimal, write 0x before each"
 
 
 def _composed(status: dict[str, int], notes: list[str]) -> dict[str, int]:

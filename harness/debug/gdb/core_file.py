@@ -155,7 +155,12 @@ def unknown_registers(state: CpuState) -> tuple[str, ...]:
 
 def is_core(data: bytes) -> bool:
     """Whether `data` begins as an ELF core file does."""
-    return data[:4] == b"\x7fELF" and len(data) > 18 and data[16:18] == bytes((_ET_CORE, 0))
+    return is_elf(data) and len(data) > 18 and data[16:18] == bytes((_ET_CORE, 0))
+
+
+def is_elf(data: bytes) -> bool:
+    """Whether `data` begins as any ELF file does: a core file, a program, an object."""
+    return data[:4] == b"\x7fELF"
 
 
 def read_core(data: bytes, where: str) -> Core:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -197,6 +198,30 @@ def test_decimal_values_are_known_by_their_length() -> None:
     evidence = read_evidence(b"r0=0 r1=536870912 lr=134218001 pc=134217999 psr=1627389952\n", "log")
     assert evidence.state.registers == {"r0": 0, "r1": 0x20000000, "lr": 134218001, "pc": 134217999, "xpsr": 0x61000000}
     assert any("decimal" in note for note in evidence.notes)
+
+
+@pytest.mark.parametrize(
+    ("log", "base"),
+    [
+        ("r0=0 r1=4096 lr=1889 pc=4992 psr=16777216\n", 10),
+        ("R0: 7\nR1: 12\nLR: 134217\nPC: 20480\n", 10),
+        ("r0=0 r1=4096 lr=1889 pc=04992\n", 16),
+        ("lr=08001889 pc=08004992 psr=01000000\n", 16),
+        ("lr=18001889 pc=18004992 psr=61000000\n", 16),
+        ("r0=c r1=4096 lr=1889 pc=4992\n", 16),
+    ],
+)
+def test_the_base_of_numbers_that_have_only_decimal_digits_is_decided_and_told(log: str, base: int) -> None:
+    evidence = read_evidence(f"HardFault\n{log}".encode(), "log")
+    names = {"psr": "xpsr"}
+    pairs = re.findall(r"(\w+)[=:] ?(\w+)", log.lower())
+    assert evidence.state.registers == {names.get(name, name): int(digits, base) for name, digits in pairs}
+    assert any("decimal" in note for note in evidence.notes) == (base == 10)
+
+
+def test_numbers_beside_such_with_0x_are_hexadecimal() -> None:
+    evidence = read_evidence(b"HardFault\nr0=10 lr=0x1889 pc=0x4992\n", "log")
+    assert evidence.state.registers == {"r0": 0x10, "lr": 0x1889, "pc": 0x4992}
 
 
 def test_registers_of_a_frame_that_was_never_written_are_left_out(crashes: Get) -> None:

@@ -106,8 +106,24 @@ def test_a_record_with_one_wrong_digit_is_refused(form: str, record: bytes) -> N
     damaged = bytearray(record)
     damaged[60] ^= 1
     for data in (bytes(damaged), record[:-4]):
-        with pytest.raises(BadInput, match="damaged fault record|bytes, of which"):
+        with pytest.raises(BadInput, match="damaged fault record|the record is cut off"):
             read_evidence(FORMS[form](data).encode(), "log")
+
+
+@pytest.mark.parametrize("length", [4, 60, 400])
+def test_a_record_cut_off_says_how_much_of_it_is_here(length: int, record: bytes) -> None:
+    assert len(record) > 400
+    total = len(record) if length >= 8 else 368  # the least, where the length itself is not here
+    for data in (record[:length], b"boot\n" + record[:length]):
+        with pytest.raises(BadInput, match=f"the record is cut off: {length} of {total} bytes are here"):
+            read_evidence(data, "crash.bin")
+
+
+def test_the_program_in_the_place_of_the_log_is_told(crashes: Get) -> None:
+    with pytest.raises(BadInput) as error:
+        read_evidence(crashes("m3", "-O2").elf.read_bytes(), "firmware.elf")
+    assert (error.value.what, error.value.where) == ("this is an ELF program, not a log", "firmware.elf")
+    assert "--elf" in error.value.hint
 
 
 def test_the_record_goes_before_the_words_of_another_handler(record: bytes) -> None:
