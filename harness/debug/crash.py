@@ -113,7 +113,7 @@ class _Explanation:
             state.fault_status,
             state.registers,
             reason=state.reason,
-            code=self.memory.code,
+            code=image.instruction,
             has_status=image.has_fault_status,
         )
 
@@ -159,7 +159,7 @@ class _Explanation:
 
     def _rows(self) -> Iterator[_Row]:
         for index, step in enumerate(self.chain.frames):
-            places = self.symbols.at(step.inside)
+            places = self.symbols.at(step.inside, executed=step.exact)
             if not places:
                 frame = Frame(f"0x{step.pc:08x}", None, None, step.via, step.pc, label=self._label(None, step))
                 yield _Row(frame, index, None)

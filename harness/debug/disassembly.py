@@ -37,12 +37,15 @@ class Disassembler:
         self._image = image
 
     def around(self, address: int, before: int, after: int) -> tuple[Instruction, ...]:
-        """The instruction at `address` with those before and after it in its function; empty where there is no code."""
+        """The instruction at `address` with those before and after it in its function; empty where there is no code.
+
+        A program counter stood at `address`: there even what was written as data is an instruction.
+        """
         function = self._image.function_at(address)
         start = function.address if function is not None and address - function.address < _MAX_FUNCTION else address
         kept: list[Instruction] = []
         following = 0
-        for instruction in self.decode(start, address + 4 * (after + 1)):
+        for instruction in self.decode(start, address + 4 * (after + 1), address):
             if instruction.address > address:
                 inside = function is None or function.size == 0 or function.covers(instruction.address)
                 following += 1
@@ -53,8 +56,9 @@ class Disassembler:
                 del kept[0]
         return tuple(kept) if any(instruction.address == address for instruction in kept) else ()
 
-    def decode(self, start: int, end: int) -> Iterator[Instruction]:
-        """Instructions from `start` on that begin before `end`. Data between them, such as a literal pool, is left out.
+    def decode(self, start: int, end: int, executed: int | None = None) -> Iterator[Instruction]:
+        """Instructions from `start` on that begin before `end`. Data between them, such as a literal pool, is left out,
+        but for what was `executed`.
 
         What a condition makes of an instruction is known only from the IT or VPT before it, so start before those.
         """
@@ -62,7 +66,8 @@ class Disassembler:
         decoder = _decoder()
         at = start & ~1
         while at < end:
-            head = self._image.constant(at, 2) if self._image.is_code(at) else None
+            is_code = self._image.may_run(at) if at == executed else self._image.is_code(at)
+            head = self._image.constant(at, 2) if is_code else None
             if head is None:
                 at += 2
                 continue

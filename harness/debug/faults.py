@@ -91,19 +91,20 @@ def diagnose(
     registers: Mapping[str, int],
     *,
     reason: str = "",
-    code: ReadCode = lambda address, length: None,
+    code: ReadCode | None = None,
     has_status: bool = True,
 ) -> Diagnosis:
     """What the registers say. Never raises; whatever is not known stays unsaid.
 
-    `code` reads instructions, to name the access that faulted; `has_status` is False for a core without CFSR.
+    `code` reads instructions, to name the access that faulted and to tell where none can be; None: the program is not
+    at hand. `has_status` is False for a core without CFSR.
     """
     found = _diagnosed(fault_status, registers, reason, code, has_status)
     return replace(found, auxiliary=fault_status.get("afsr", 0))
 
 
 def _diagnosed(
-    fault_status: Mapping[str, int], registers: Mapping[str, int], reason: str, code: ReadCode, has_status: bool
+    fault_status: Mapping[str, int], registers: Mapping[str, int], reason: str, code: ReadCode | None, has_status: bool
 ) -> Diagnosis:
     bits = set_bits(fault_status)
     deciding = [bit for bit in bits if bit.kind]
@@ -131,11 +132,12 @@ def _with(name: tuple[str, str], sentence: str, bits: tuple[FaultBit, ...]) -> D
 class _Instruction:
     """The instruction the processor stopped at, as far as it can be read."""
 
-    def __init__(self, registers: Mapping[str, int], code: ReadCode) -> None:
+    def __init__(self, registers: Mapping[str, int], code: ReadCode | None) -> None:
         self.registers = registers
         self.pc = registers.get("pc")
         self.thumb = bool(registers.get("xpsr", _THUMB_STATE) & _THUMB_STATE)
-        self.halfwords = fetch(code, self.pc & ~1) if self.pc is not None else None
+        self.halfwords = fetch(code, self.pc & ~1) if self.pc is not None and code is not None else None
+        self.is_outside = self.pc is not None and code is not None and self.halfwords is None
 
     @property
     def is_trap(self) -> bool:
@@ -154,17 +156,22 @@ def _from_bit(
     found = instruction.access if bit.precise and bit.name in _FAULTS_OF_AN_ACCESS else None
     address = touched(fault_status, bit.address) if bit.address else None
     kind, title, sentence = bit.kind, bit.title, bit.sentence
-    if bit.name == "INVSTATE" or (bit.name in _FAULTS_OF_A_JUMP and instruction.halfwords is None):
+    nowhere = bit.name in _FAULTS_OF_WHAT_RAN and instruction.is_outside
+    if nowhere or bit.name == "INVSTATE" or (bit.name in _FAULTS_OF_A_JUMP and instruction.halfwords is None):
         address = instruction.pc
     if address is None and found is not None:
         address = found.address
     if address is not None and address < NULL_PAGE:
-        if bit.name in _FAULTS_OF_A_JUMP:
+        if bit.name in _FAULTS_OF_A_JUMP or nowhere:
             kind, title = "null_call", "call through a null pointer"
             sentence = "A function was called through a pointer that is null."
         elif bit.name in ("DACCVIOL", "PRECISERR"):
             kind, title = "null_pointer", "null pointer dereferenced"
             sentence = f"A {_word(found)} went through a pointer that is null or nearly so."
+    elif nowhere:
+        # what lies there only happened to be no instruction; the defect is that it was executed
+        kind, title = "bad_jump", "jump out of the code"
+        sentence = f"The program counter is 0x{address:08x}, where the program has no code. {sentence}"
     elif bit.name in ("IACCVIOL", "IBUSERR") and instruction.halfwords is None:
         kind, title = ("bad_jump", "jump to nowhere") if bit.name == "IBUSERR" else (kind, title)
     if bit.name == "UNDEFINSTR" and instruction.is_trap:
@@ -174,6 +181,7 @@ def _from_bit(
 
 _FAULTS_OF_AN_ACCESS = frozenset({"DACCVIOL", "PRECISERR", "UNALIGNED", "AUVIOL"})
 _FAULTS_OF_A_JUMP = frozenset({"IACCVIOL", "IBUSERR", "INVSTATE"})
+_FAULTS_OF_WHAT_RAN = frozenset({"UNDEFINSTR", "NOCP", "DIVBYZERO", "DEBUGEVT", "BKPT"})  # the instruction, no access
 
 
 def _word(found: Access | None, unknown: str = "load or store") -> str:

@@ -22,6 +22,7 @@ Match = Literal["yes", "no", "unknown"]
 
 _JUMPED = 1 << 0 | 1 << 8 | 1 << 17  # of CFSR: IACCVIOL, IBUSERR, INVSTATE
 _VIOLATED, _PRECISE, _DIVIDED = 1 << 1, 1 << 9, 1 << 25  # DACCVIOL, PRECISERR, DIVBYZERO
+_NOT_EXECUTABLE = 1 << 16 | 1 << 19  # UNDEFINSTR, NOCP: what data gives when it is executed
 _WORD = 4  # bytes; an unaligned access is made in parts, each with an address of its own
 _RESET_LR = 0xFFFFFFFF
 _FEW = 4  # words that look like return addresses, below which nothing is concluded from them
@@ -62,10 +63,12 @@ def _program_counter(state: CpuState, image: Image) -> Iterator[str]:
     if pc is None or status.get("cfsr", 0) & _JUMPED:
         return  # after a jump to nowhere it is anywhere
     pc &= ~1
-    if not image.is_code(pc):
-        # without status registers it may have jumped there, from where LR says
+    if not image.may_run(pc):
+        # where the status registers do not say otherwise it may have jumped there, from where LR says
         lr = state.registers.get("lr", 0)
-        if status.get("cfsr") or (lr & 1 and not is_exception_return(lr) and not image.is_code(lr & ~1)):
+        if status.get("cfsr", 0) & ~_NOT_EXECUTABLE or (
+            lr & 1 and not is_exception_return(lr) and not image.is_code(lr & ~1)
+        ):
             yield f"PC 0x{pc:08x} is no code of it."
         return
     function = image.function_at(pc)

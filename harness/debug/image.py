@@ -206,6 +206,26 @@ class Image:
             return not self._mapping_starts or self.function_at(address) is not None
         return self._mapping_is_code[index]
 
+    def may_run(self, address: int) -> bool:
+        """Whether a program counter at `address` is still in the program: at code, or at what a function has as data.
+
+        An instruction that the assembler does not know is often written as data (`.short 0xde05`) among the others.
+        A literal pool looks the same, so this says nothing of words that may be return addresses.
+        """
+        if self.is_code(address):
+            return True
+        section = self.section_at(address)
+        return section is not None and section.executable and self.function_at(address) is not None
+
+    def instruction(self, address: int, length: int) -> bytes | None:
+        """`length` bytes of the file from `address` on, if a program counter may be there. Code that runs from RAM is
+        as it was linked."""
+        section = self.section_at(address)
+        if section is None or not self.may_run(address):
+            return None
+        data = section.data[address - section.address :][:length]
+        return data if len(data) == length else None
+
     def constant(self, address: int, length: int) -> bytes | None:
         """`length` bytes that the program never writes (code, constants); None when they are not all in the file."""
         section = self.section_at(address)

@@ -62,22 +62,22 @@ class Symboliser:
     def __init__(self, image: Image, search: Sequence[Path] = ()) -> None:
         self.image = image
         self._files = SourceFiles(search)
-        self._known: dict[int, tuple[Place, ...]] = {}
+        self._known: dict[tuple[int, bool], tuple[Place, ...]] = {}
 
-    def at(self, address: int) -> tuple[Place, ...]:
+    def at(self, address: int, *, executed: bool = False) -> tuple[Place, ...]:
         """The functions at `address`, innermost first; the last is the one that has code of its own.
 
         Empty when nothing is known of the address. The Thumb bit is ignored. For a return address pass an address
         inside the call, `return_address - 1`: the code after the call may belong to another line or function.
+        `executed`: a program counter stood there, so that what a function has as data counts as well.
         """
-        address &= ~1
-        if address not in self._known:
-            self._known[address] = self._look_up(address)
-        return self._known[address]
+        key = address & ~1, executed
+        if key not in self._known:
+            may_be = self.image.may_run if executed else self.image.is_code
+            self._known[key] = self._look_up(key[0]) if may_be(key[0]) or not self.image.is_arm else ()
+        return self._known[key]
 
     def _look_up(self, address: int) -> tuple[Place, ...]:
-        if self.image.is_arm and not self.image.is_code(address):
-            return ()
         symbol = self.image.function_at(address)
         try:
             unit = self._unit_at(address)

@@ -186,7 +186,7 @@ class _Approach:
         pc = registers.get("pc")
         if pc is None:
             return self._before_lost_frame(crash, layer, sample)
-        if not self.image.is_code(pc) or not registers.get("xpsr", 0) & _THUMB:
+        if not self.image.may_run(pc) or not registers.get("xpsr", 0) & _THUMB:
             call = call_before(self._code, registers.get("lr", 0))
             if call is not None and call.register and registers.get(call.register, ~0) & ~1 == pc:
                 self._last_time(call.address, layer, sample)

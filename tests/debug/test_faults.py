@@ -9,7 +9,6 @@ import pytest
 from harness.debug.fault_bits import BITS, FaultBit, set_bits
 from harness.debug.faults import diagnose
 from harness.debug.image import Image
-from harness.debug.memory import Memory
 from tests.debug import lab
 from tests.debug.conftest import Crashes
 
@@ -129,6 +128,26 @@ def test_the_trap_that_gcc_puts_after_undefined_behaviour_is_told_from_other_und
     assert "undefined behaviour" not in other.sentence
 
 
+@pytest.mark.parametrize("name", ["UNDEFINSTR", "NOCP", "DIVBYZERO", "DEBUGEVT", "BKPT"])
+def test_what_was_executed_where_no_code_is_tells_of_the_jump_and_names_its_address(name: str) -> None:
+    bit = next(bit for bit in BITS if bit.name == name)
+    status = {bit.word: 1 << bit.bit}
+    found = diagnose(status, {**NOWHERE, "pc": 0x2000FFB0}, code=lambda address, length: None)
+    assert (found.kind, found.title, found.address) == ("bad_jump", "jump out of the code", 0x2000FFB0)
+    assert "0x2000ffb0" in found.sentence
+    assert bit.sentence in found.sentence
+    null = diagnose(status, {**NOWHERE, "pc": 0}, code=lambda address, length: None)
+    assert (null.kind, null.address) == ("null_call", 0)
+    without_program = diagnose(status, {**NOWHERE, "pc": 0x2000FFB0})
+    assert (without_program.kind, without_program.address) == (bit.kind, None)
+
+
+def test_an_access_by_code_that_nobody_knows_keeps_the_address_it_went_to() -> None:
+    status = {"cfsr": 1 << 9 | 1 << 15, "bfar": 0x60000000}
+    found = diagnose(status, {**NOWHERE, "pc": 0x2000FFB0}, code=lambda address, length: None)
+    assert (found.kind, found.address) == ("precise_bus_fault", 0x60000000)
+
+
 def test_set_bits_come_with_the_deciding_one_first() -> None:
     names = [bit.name for bit in set_bits({"cfsr": 1 << 9 | 1 << 15 | 1 << 16, "hfsr": 1 << 30})]
     assert names == ["UNDEFINSTR", "PRECISERR", "FORCED", "BFARVALID"]
@@ -142,7 +161,6 @@ def test_every_crash_is_of_the_kind_its_scenario_declares(
     found = crashes(core, level)
     image = Image(found.elf)
     assert image.has_fault_status is (core != "m0")
-    memory = Memory(image)
     kinds = set()
     for crash in found.found:
         scenario = crash.scenario
@@ -152,7 +170,7 @@ def test_every_crash_is_of_the_kind_its_scenario_declares(
             crash.state.fault_status,
             crash.state.registers,
             reason=crash.state.reason,
-            code=memory.code,
+            code=image.instruction,
             has_status=image.has_fault_status,
         )
         default = "data_fault" if core == "m0" else "precise_bus_fault"

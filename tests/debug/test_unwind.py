@@ -34,7 +34,7 @@ def test_every_chain_of_every_scenario_is_right_and_none_is_guessed(
         if core in scenario.impossible or scenario.chain is None or not crash.stacked:
             continue
         chain = Unwinder(image, Memory(image, crash.state.memory), call_frames).unwind(crash.state)
-        places = [place for frame in chain.frames for place in symbols.at(frame.inside)]
+        places = [place for frame in chain.frames for place in symbols.at(frame.inside, executed=frame.exact)]
         name = f"{scenario.name}, process stack: {crash.on_process_stack}"
         found_here = [(place.function, place.file, place.line, place.inlined) for place in places]
         assert not scenario.differences(found_here, crash.on_process_stack), name

@@ -237,7 +237,8 @@ class VariableReader:
 
     def _function(self, index: int) -> Any:
         """The description of the function, not inlined, whose code frame number `index` is in. Raises Unknown."""
-        places = self._symbols.at(self._frames[index].inside)
+        frame = self._frames[index]
+        places = self._symbols.at(frame.inside, executed=frame.exact)
         if not places or places[-1].scope is None:
             raise Unknown(OPTIMISED_OUT)
         return places[-1].scope.die

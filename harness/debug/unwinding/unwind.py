@@ -108,7 +108,7 @@ class Unwinder:
         if "pc" in registers:
             registers["pc"] &= ~1
             frame = StackFrame(registers["pc"], "pc", True, registers)
-            if self._image.is_code(frame.pc):
+            if self._image.may_run(frame.pc):
                 yield frame
             else:
                 frame = self._from_nowhere(frame, state)
@@ -184,7 +184,7 @@ class Unwinder:
         exception_return = found.return_address
         top = state.registers.get("psp") if uses_process_stack(exception_return) else found.sp
         registers = None if top is None else unstack(exception_return, top, found.registers, self._memory)
-        if registers is None or not self._image.is_code(registers["pc"]):
+        if registers is None or not self._image.may_run(registers["pc"]):
             return None
         self._innermost = registers["sp"]
         return StackFrame(registers["pc"], _tainted("pc", frame), True, registers)

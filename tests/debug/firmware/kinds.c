@@ -21,6 +21,19 @@ FUNCTION void undefined_instruction(void)
     sink++;
 }
 
+FUNCTION void written_as_data(void)
+{
+    /* the assembler keeps lines only of what it knows to be instructions: the first gives the second its line */
+    __asm__ volatile("nop\n\t.short 0xde05"); /*@written_as_data*/
+}
+
+//: undefined_as_data = written_as_data@written_as_data < undefined_as_data@undefined_as_data < … [kind undefined_instruction]
+FUNCTION void undefined_as_data(void)
+{
+    written_as_data(); /*@undefined_as_data*/
+    sink++;
+}
+
 FUNCTION int32_t divide(int32_t a, int32_t b)
 {
 #if CORE_HAS_CFSR
@@ -65,6 +78,15 @@ FUNCTION void call_nowhere(void)
 {
     nowhere = (routine *)(uintptr_t)(UNMAPPED | 1u);
     call(&nowhere); /*@call_nowhere*/
+    sink++;
+}
+
+//: call_data = call@call < call_data@call_data < … [kind bad_jump]
+FUNCTION void call_data(void)
+{
+    static uint32_t no_code[] = {0xDE05DE05u}; /* undefined wherever it is */
+    nowhere = (routine *)((uintptr_t)no_code | 1u);
+    call(&nowhere); /*@call_data*/
     sink++;
 }
 

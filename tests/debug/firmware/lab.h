@@ -30,6 +30,7 @@ void jumps(uint32_t address);
 
 /* scenarios of kinds.c */
 void undefined_instruction(void), division(void), misaligned(void), call_null(void), call_nowhere(void),
+    call_data(void), undefined_as_data(void),
     execute_never(void), null_data(void), no_fpu(void), assertion(void), libc(void), callback(void), bare_assembly(void), through_assembly(void), interrupt(void),
     interrupt_misaligned(void), interrupt_float(void), supervisor(void), corrupted_return(void),
     smashed_stack(void), overflow(void), quiet(void);

@@ -232,7 +232,7 @@ routine *const scenarios[] = {
     stale, undefined_instruction, division, misaligned, call_null, call_nowhere,
     execute_never, null_data, no_fpu, assertion, libc, callback,
     bare_assembly, through_assembly, interrupt, interrupt_misaligned, interrupt_float, supervisor, tail_call, corrupted_return,
-    smashed_stack, overflow, quiet,
+    smashed_stack, overflow, undefined_as_data, call_data, quiet,
 };
 const uint32_t scenario_count = sizeof scenarios / sizeof scenarios[0];
 
