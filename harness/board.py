@@ -166,14 +166,14 @@ class QemuRun(_Strict):
 
 class RenodeRun(_Strict):
     kind: Literal["renode"]
-    platform: Annotated[str, Field(min_length=1)]  # in the TOML a .repl beside it; here what that file says
+    platform: Annotated[str, Field(min_length=1)]  # what a .repl says; in the TOML that, or the name of one beside it
     uart: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]  # what the platform calls the UART
 
     @field_validator("platform")
     @classmethod
     def _read_platform(cls, name: str, info: ValidationInfo) -> str:
         folder = (info.context or {}).get(_FOLDER)
-        if folder is None:
+        if folder is None or "\n" in name.strip():
             return name
         if not _PLATFORM.match(name):
             raise ValueError(f"runner.platform: not the name of a .repl file beside the board's: {name!r}")

@@ -183,7 +183,7 @@ class FaultRecord(Struct):
         return CpuState(
             registers=registers,
             fault_status={} if failed else self._fault_status(),
-            memory=(*self._frame_memory(), *self.spans(), *self._float_context()),
+            memory=(*self._frame_memory(), *self._float_context(), *self.spans()),
             layer=None if self.layer == NO_LAYER else self.layer,
             reason="assert" if failed else _REASONS.get(self.exception, f"exception {self.exception}"),
             partial=bool(self.flags & RecordFlag.PARTIAL),
