@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -165,3 +165,20 @@ def test_the_chain_and_the_saved_registers_are_right_at_every_single_instruction
     assert steps > 400
     assert deepest >= 5
     assert handlers > 20
+
+
+@pytest.mark.parametrize("overwritten", [0, 0xFFFFFFFF])
+def test_a_saved_return_address_that_was_overwritten_is_no_natural_end(
+    overwritten: int, crashes: Callable[[str, str], Crashes]
+) -> None:
+    found = crashes("m3", "-O2")
+    image, state = Image(found.elf), found.of("store").state
+    chain = Unwinder(image, Memory(image, state.memory)).unwind(state)
+    back = next(frame for frame in chain.frames if (f := image.function_at(frame.inside)) and f.name == "store")
+    span = state.memory[0]
+    at = span.data.index((back.pc | 1).to_bytes(4, "little"))
+    data = span.data[:at] + overwritten.to_bytes(4, "little") + span.data[at + 4 :]
+    broken = replace(state, memory=(replace(span, data=data), *state.memory[1:]))
+    after = Unwinder(image, Memory(image, broken.memory)).unwind(broken)
+    assert not after.complete
+    assert all(frame.via == "scan" for frame in after.frames[2:])

@@ -8,11 +8,28 @@ inner:  …
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from harness.debug.image import Image
-from harness.debug.thumb import ReadCode, fetch, jump_target
+from harness.debug.thumb import ReadCode, call_before, fetch, jump_target
 
 _MAX_JUMPS = 4  # from the called function to the one that runs
 _MAX_BYTES = 16384  # of a function that is searched for jumps
+
+
+@lru_cache(maxsize=2)
+def called_functions(image: Image) -> frozenset[int]:
+    """Addresses of the functions that a BL somewhere in the program calls."""
+    found = set()
+    for section in image.sections:
+        if section.executable and not section.writable:
+            for at in range(2, len(section.data) - 1, 2):
+                # the second half of a BL has its top bits so: most places are told by one byte
+                if section.data[at + 1] & 0xD0 == 0xD0:
+                    call = call_before(image.constant, section.address + at + 2)
+                    if call is not None and call.target is not None:
+                        found.add(call.target)
+    return frozenset(address for address in found if image.starts_function(address))
 
 
 def jumps_between(image: Image, read: ReadCode, called: int, running: int) -> tuple[int, ...]:

@@ -25,7 +25,7 @@ from harness.debug.thumb import call_before
 from harness.debug.unwinding import epilogue, prologue
 from harness.debug.unwinding.exception_frame import is_exception_return, unstack, uses_process_stack
 from harness.debug.unwinding.stacks import stack_top
-from harness.debug.unwinding.tailcalls import jumps_between
+from harness.debug.unwinding.tailcalls import called_functions, jumps_between
 
 Via = Literal["pc", "lr", "cfi", "scan"]
 
@@ -172,7 +172,7 @@ class Unwinder:
         if is_exception_return(found.return_address):
             return self._interrupted(found, frame, state) or _AT_NOTHING
         if found.return_address in (0, _RESET_LR):
-            return _AT_ENTRY
+            return _AT_NOTHING if found.saved and self._is_called_at_all(frame) else _AT_ENTRY
         if not self._is_return_address(found.return_address):
             # A thread starts with a return address that nobody called from: code, but after no call.
             return _AT_ENTRY if self._image.is_code(found.return_address & ~1) else _AT_NOTHING
@@ -192,6 +192,12 @@ class Unwinder:
     def _is_return_address(self, value: int) -> bool:
         # the call is code even when what follows a function that never returns is a literal pool
         return bool(value & 1) and call_before(self._memory.code, value) is not None
+
+    def _is_called_at_all(self, frame: StackFrame) -> bool:
+        """Whether `frame` stands in a function that the program calls: no thread begins there, and the return address
+        that was saved was overwritten."""
+        function = self._image.function_at(frame.inside)
+        return function is not None and function.address in called_functions(self._image)
 
     def _hidden(self, frame: StackFrame, step: StackFrame) -> tuple[StackFrame, ...]:
         """Functions between `frame` and the call it will return to, innermost first."""
