@@ -79,7 +79,7 @@ def _agrees(seen: gdb.Seen, report: Crash, image: Image, limit: Limit | None) ->
         if f.pc is not None
     ]
     theirs = [frame for frame in seen.frames if frame.kind != "exception"]
-    if theirs and not image.is_code(theirs[0].pc):
+    if theirs and not image.may_run(theirs[0].pc):
         theirs.pop(0)  # gdb has a frame for the place that was jumped to; the report begins with who jumped
     equal = len(theirs) >= len(ours) and all(map(gdb.Frame.is_at, theirs, ours))
     beyond = theirs[len(ours) :]
