@@ -11,32 +11,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from harness.compiler import (
-    interpret,
-    interpreter_arithmetic,
-    interpreter_batch,
-    interpreter_registers,
-    interpreter_state,
-    interpreter_sums,
-    interpreter_values,
-    intrinsics,
-    loops,
-    render_c,
-)
 from harness.compiler.loops import Program
 from harness.compiler.render_c import render_function
 
-_JUDGES = (
-    interpret,
-    interpreter_arithmetic,
-    interpreter_batch,
-    interpreter_registers,
-    interpreter_state,
-    interpreter_sums,
-    interpreter_values,
-    loops,
-    render_c,
-)
+_COMPILER = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -65,12 +43,15 @@ class ProofStore:
         return self.folder / digest.hexdigest()
 
 
+def judges() -> list[Path]:
+    """The files that decide whether two programs are equal: the interpreter, and what it and they are made of."""
+    apart = (_COMPILER / "loops.py", _COMPILER / "render_c.py", _COMPILER.parent / "dtypes.py")
+    return [*apart, *sorted(_COMPILER.glob("interpret*.py")), *sorted((_COMPILER / "intrinsics").glob("*.py"))]
+
+
 @cache
 def _judge() -> str:
-    """Digest of everything that decides whether two programs are equal."""
     digest = hashlib.sha256()
-    (folder,) = intrinsics.__path__
-    modules = [Path(str(module.__file__)) for module in _JUDGES]
-    for path in (*modules, *sorted(Path(folder).glob("*.py"))):
+    for path in judges():
         digest.update(path.read_bytes())
     return digest.hexdigest()

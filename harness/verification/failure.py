@@ -117,11 +117,11 @@ class _Approach:
 
     def go(self) -> str:
         """To the failure; where that is, in words."""
-        try:
-            return self._go()
-        except BaseException:
-            self.end()
-            raise
+        with ExitStack() as stack:
+            stack.callback(self.end)
+            where = self._go()
+            stack.pop_all()
+        return where
 
     def _go(self) -> str:
         report, comparison = self.report, self.report.comparison

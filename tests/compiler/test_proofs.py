@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import harness
 from harness.board import Target
 from harness.compiler import compile_model, proofs
 from harness.compiler.frontends import parse_model
@@ -18,6 +20,9 @@ from harness.compiler.schedules import contraction
 from harness.dtypes import DType
 from harness.errors import CompilerBug
 from tests.models import classifier
+
+PACKAGE = Path(harness.__file__).parent
+NO_JUDGES = {Path("errors")}  # what a refusal is called
 
 M3 = Target("cortex-m3", frozenset())
 
@@ -54,6 +59,20 @@ def test_a_proof_is_for_its_two_programs(tmp_path: Path, monkeypatch: pytest.Mon
     assert not store_of_proofs.holds(one, copying([3, 2, 0], backwards=True))  # a constant that no line of C shows
     monkeypatch.setattr(proofs, "_judge", lambda: "another judge")
     assert not store_of_proofs.holds(one, other)
+
+
+def test_everything_that_the_interpreter_rests_on_is_part_of_the_judge() -> None:
+    """Otherwise a proof would outlive what it was made by."""
+    judging = {path.relative_to(PACKAGE) for path in proofs.judges()}
+    assert Path("compiler/interpret.py") in judging
+    for path in proofs.judges():
+        if path.name == "render_c.py":
+            continue  # what it prints is part of each proof's name
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("harness."):
+                below = Path(*str(node.module).split(".")[1:])
+                places = {below.with_suffix(".py"), below / "__init__.py"}
+                assert places & judging or below in NO_JUDGES, f"{path.name} imports {node.module}"
 
 
 def test_a_wrong_program_is_found_whatever_else_was_proved(tmp_path: Path) -> None:

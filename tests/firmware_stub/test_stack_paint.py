@@ -37,7 +37,7 @@ def test_the_depth_of_each_layer_and_of_the_model(board: str) -> None:
         assert session.run().stack == whole
 
 
-def test_a_layer_that_needs_none(tmp_path: object) -> None:
+def test_a_layer_that_needs_none() -> None:
     where = load_board("qemu_cortex_m3")
     with open_session(build(sample_model.sample(where.target.core), where), where) as session:
         assert session.run_layers(2, 3)[0].stack <= 8  # sum_2 is a leaf; its wrapper may push a pair
