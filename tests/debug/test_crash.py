@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -12,55 +11,32 @@ from io import StringIO
 from pathlib import Path
 from typing import get_args
 
-import numpy as np
 import pytest
 from elftools.elf.elffile import ELFFile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from harness.board import Target
-from harness.compiler.csource import CSource, Layer, Placement
-from harness.compiler.graph import Graph, Tensor
 from harness.cpustate import CpuState, MemorySpan
 from harness.debug.crash import Crash, explain
 from harness.debug.dwarf.cfi import CallFrames
 from harness.debug.image import Image
 from harness.debug.memory import Memory
-from harness.debug.places import AddressMap, quoted
+from harness.debug.places import quoted
 from harness.debug.unwinding.unwind import Unwinder, Via
-from harness.dtypes import DType
 from harness.errors import BadInput, RunnerFailed
 from harness.report.console import plain
 from harness.report.traceback import traceback_text
 from tests.debug import lab
 from tests.debug.conftest import Crashes
+from tests.debug.model import three_layers
 
 HOSTILE = 'in"pw\n*/\x1b[31m\\é'
 
 
-def _source(**names: str) -> CSource:
-    """A model of three layers, of which the second is the crash programs' function `outer`."""
-    tensors = (
-        Tensor("input", (16,), DType.I8),
-        Tensor(names.get("tensor", "block1/pointwise"), (4, 2), DType.I32),
-        Tensor("weights", (4,), DType.I8, data=np.zeros(4, np.int8)),
-        Tensor("output", (8,), DType.I8),
-    )
-    layers = tuple(
-        Layer(index, name, op, (index,), (0,), (output,), f"layers/{index:03}_{name}.c", 1)
-        for index, (name, op, output) in enumerate(
-            [("first", "ADD", 0), ("outer", "CONV_2D", 1), ("last", "SOFTMAX", 3)]
-        )
-    )
-    graph = Graph("model", tensors, (), (0,), (3,), len(tensors))
-    placements = {0: Placement(0, 16), 1: Placement(16, 32), 3: Placement(48, 8)}
-    return CSource("model", Target("cortex-m3", frozenset()), graph, {}, layers, placements, 64, 64, 4)
-
-
 def test_the_traceback_of_a_layer_reads_as_it_should(crashes: Callable[[str, str], Crashes]) -> None:
     found = crashes("m3", "-O2")
-    crash = explain(found.of("store").state, found.elf, source=_source())
+    crash = explain(found.of("store").state, found.elf, source=three_layers())
     number = {name: expected.line for name, expected in zip("poms", lab.scenarios()[0].expected(False), strict=True)}
     assert crash.lines()[:6] == [
         "Traceback (most recent call first):",
@@ -80,7 +56,7 @@ def test_the_traceback_of_a_layer_reads_as_it_should(crashes: Callable[[str, str
 
 def test_the_json_has_what_the_design_names(crashes: Callable[[str, str], Crashes]) -> None:
     found = crashes("m4", "-O3")
-    crash = explain(found.of("inlined").state, found.elf, source=_source())
+    crash = explain(found.of("inlined").state, found.elf, source=three_layers())
     data = json.loads(json.dumps(crash.to_json(), allow_nan=False))
     assert data["kind"] == "precise_bus_fault"
     assert data["address"] == 0x60000000
@@ -110,25 +86,25 @@ def test_the_layer_comes_from_the_chain_and_from_what_the_firmware_noted(
 ) -> None:
     found = crashes("m3", "-O2")
     in_layer, outside = found.of("store").state, found.of("inlined").state
-    assert explain(in_layer, found.elf, source=_source()).layer == 1
-    assert explain(in_layer, found.elf, layers=_source().layers).layer == 1
-    assert explain(replace(outside, layer=2), found.elf, source=_source()).layer == 2
-    assert explain(outside, found.elf, source=_source()).layer is None
+    assert explain(in_layer, found.elf, source=three_layers()).layer == 1
+    assert explain(in_layer, found.elf, layers=three_layers().layers).layer == 1
+    assert explain(replace(outside, layer=2), found.elf, source=three_layers()).layer == 2
+    assert explain(outside, found.elf, source=three_layers()).layer is None
     assert explain(replace(in_layer, layer=2), found.elf).layer == 2
-    doubtful = explain(replace(in_layer, layer=2), found.elf, source=_source())
+    doubtful = explain(replace(in_layer, layer=2), found.elf, source=three_layers())
     assert doubtful.layer == 1
     assert any("noted layer 2" in note for note in doubtful.notes)
 
 
 def test_a_helper_in_the_file_of_a_layer_belongs_to_it(crashes: Callable[[str, str], Crashes]) -> None:
     found = crashes("m3", "-O2")
-    layer = replace(_source().layers[1], name="elsewhere", file="firmware/program.c")
+    layer = replace(three_layers().layers[1], name="elsewhere", file="firmware/program.c")
     assert {f.layer for f in explain(found.of("store").state, found.elf, layers=[layer]).frames[1:]} == {1}
 
 
 def test_a_name_out_of_the_model_cannot_break_the_line(crashes: Callable[[str, str], Crashes]) -> None:
     found = crashes("m3", "-O2")
-    crash = explain(found.of("store").state, found.elf, source=_source(tensor=HOSTILE))
+    crash = explain(found.of("store").state, found.elf, source=three_layers(tensor=HOSTILE))
     for line in (*crash.lines(), crash.sentence):
         assert line.isprintable()
     assert quoted(HOSTILE) == '"in\\"pw\\n*/\\x1b[31m\\\\é"'
@@ -189,7 +165,7 @@ def test_what_the_record_lacks_is_read_from_the_target_and_a_target_that_fails_i
 def test_a_processor_that_was_halted_has_no_fault_row(crashes: Callable[[str, str], Crashes]) -> None:
     found = crashes("m3", "-O2")
     state = replace(found.of("store").state, reason="halted", fault_status={})
-    crash = explain(state, found.elf, source=_source())
+    crash = explain(state, found.elf, source=three_layers())
     assert crash.kind == "halted"
     assert [f.function for f in crash.frames] == ["poke", "outer", "store", "main"]
     assert crash.layer == 1
@@ -206,104 +182,6 @@ def test_a_lockup_has_what_the_emulators_last_words_give(crashes: Callable[[str,
 def test_no_elf_file_is_the_only_error(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="no-such.elf"):
         explain(CpuState({}), tmp_path / "no-such.elf")
-
-
-# ---- places
-
-STACK, ARENA = 0x20000000, 0x20000400
-
-
-@pytest.fixture(scope="module")
-def places(toolchain: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An image with the firmware stub's names for stack and arena."""
-    folder = tmp_path_factory.mktemp("places")
-    (folder / "a.c").write_text(
-        'unsigned char harness_arena[64] __attribute__((section(".arena"), aligned(16)));\n'
-        "int counter[4] = {1, 2, 3, 4};\nconst int table[4] = {1, 2, 3, 4};\n"
-        "int entry(int a) { return counter[a] + table[a] + harness_arena[a]; }\n"
-    )
-    (folder / "a.ld").write_text(
-        "SECTIONS { . = 0x100; .text : { *(.text) *(.rodata) } . = 0x20000000; harness_stack_bottom = .;\n"
-        ". += 0x400; harness_stack_top = .; .arena (NOLOAD) : { *(.arena) } . = 0x20001000; .data : { *(.data) } }\n"
-    )
-    command = ["arm-none-eabi-gcc", "-mcpu=cortex-m3", "-mthumb", "-O2", "-g", "-nostdlib", "-T", "a.ld", "-e", "entry"]
-    subprocess.run([*command, "a.c", "-o", "a.elf"], cwd=folder, check=True, timeout=60)
-    return folder / "a.elf"
-
-
-@pytest.mark.parametrize(
-    ("address", "kind", "text"),
-    [
-        (0, "null_page", "in the null page"),
-        (0xFF, "null_page", "in the null page"),
-        (ARENA, "arena", 'in the arena, element 0 of 16 of tensor 0 "input"'),
-        (ARENA + 25, "arena", 'in the arena, element 2 of 8 of tensor 1 "block1/pointwise"'),
-        (ARENA + 57, "arena", "in the arena, 57 bytes from its start, between tensors"),
-        (ARENA + 64, "past_arena", "0 bytes past the end of the arena of 64 bytes"),
-        (ARENA + 65, "past_arena", "1 byte past the end of the arena of 64 bytes"),
-        (STACK, "stack", "in the stack of 1024 bytes, 0 bytes above its end"),
-        (STACK + 0x3FF, "stack", "in the stack of 1024 bytes, 1023 bytes above its end"),
-        (STACK - 4, "below_stack", "4 bytes past the end of the stack of 1024 bytes"),
-        (0x20001004, "variable", "in the variable counter, 4 bytes from its start"),
-        (0x40004000, "peripheral", "where this firmware has nothing (peripheral region)"),
-        (0x60000000, "unmapped", "where this firmware has nothing (external RAM region)"),
-        (0xE000ED28, "system", "in the system control block (SCB)"),
-        (0xE000E018, "system", "in the system timer (SysTick)"),
-        (0xE0003000, "unmapped", "where this firmware has nothing (private peripheral region)"),
-        (0xFFFFFFFF, "unmapped", "where this firmware has nothing (vendor's system region)"),
-    ],
-)
-def test_what_lies_at_an_address(address: int, kind: str, text: str, places: Path) -> None:
-    place = AddressMap(Image(places), _source()).at(address)
-    assert (place.kind, place.text) == (kind, text)
-
-
-def test_code_and_constants_have_their_names(places: Path) -> None:
-    image = Image(places)
-    map_ = AddressMap(image)
-    entry, table = image.symbol("entry"), image.symbol("table")
-    assert entry is not None
-    assert table is not None
-    assert map_.at(entry.address + 2).text == "in the code of entry"
-    assert map_.at(table.address + 8).text == "in the constant table, 8 bytes from its start"
-
-
-def test_of_tensors_that_take_turns_the_running_layers_is_named(places: Path) -> None:
-    source = _source()
-    shared = replace(source, placements={**source.placements, 3: Placement(16, 8)})
-    image = Image(places)
-    assert "tensor 1" in AddressMap(image, shared, source.layers[1]).at(ARENA + 16).text
-    assert "tensor 3" in AddressMap(image, shared, source.layers[2]).at(ARENA + 16 + 4).text
-
-
-def test_an_output_is_named_before_the_input_it_lies_over_and_scratch_memory_as_such(places: Path) -> None:
-    source = _source()
-    over = replace(source, placements={**source.placements, 1: Placement(8, 32)})
-    layer = replace(source.layers[1], scratch=(Placement(40, 8),))
-    map_ = AddressMap(Image(places), over, layer)
-    both = r"element 1 of 8 of tensor 1 .*, which lies over element 12 of 16 of tensor 0 "
-    assert re.search(both, map_.at(ARENA + 12).text)
-    assert map_.at(ARENA + 44).text == "in the arena, in scratch memory of outer"
-
-
-@pytest.mark.parametrize(
-    ("sp", "mmfar", "overflow"),
-    [(STACK - 64, 0x60000000, True), (STACK + 8, STACK - 16, True), (STACK + 8, 0x60000000, False)],
-)
-def test_a_fault_past_the_end_of_the_stack_is_a_stack_overflow(
-    sp: int, mmfar: int, overflow: bool, places: Path
-) -> None:
-    status = {"cfsr": 1 << 1 | 1 << 7, "mmfar": mmfar}
-    crash = explain(CpuState({"sp": sp, "pc": 0x104}, status, reason="memmanage"), places)
-    assert crash.kind == ("stack_overflow" if overflow else "memory_protection")
-    if overflow:
-        assert "stack of 1024 bytes" in crash.sentence
-
-
-def test_a_thread_on_its_own_stack_has_not_overflowed_the_main_one(places: Path) -> None:
-    registers = {"sp": STACK - 64, "pc": 0x104, "exc_return": 0xFFFFFFFD}
-    crash = explain(CpuState(registers, {"cfsr": 1 << 25}, reason="usagefault"), places)
-    assert crash.kind == "divide_by_zero"
 
 
 # ---- garbage
@@ -366,7 +244,7 @@ def _sane(crash: Crash) -> None:
 @given(data=st.data())
 def test_garbage_is_explained_and_never_raises(data: st.DataObject, crashes: Callable[[str, str], Crashes]) -> None:
     found = crashes("m33", "-O2")
-    _sane(explain(data.draw(_garbage(_interesting(found))), found.elf, source=_source()))
+    _sane(explain(data.draw(_garbage(_interesting(found))), found.elf, source=three_layers()))
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -384,7 +262,7 @@ def test_damaged_debug_information_never_raises(
         content[offset + data.draw(st.integers(0, size - 1))] = data.draw(st.integers(0, 255))
     damaged = tmp_path_factory.mktemp("damaged") / "firmware.elf"
     damaged.write_bytes(content)
-    _sane(explain(data.draw(st.sampled_from(found.found)).state, damaged, source=_source()))
+    _sane(explain(data.draw(st.sampled_from(found.found)).state, damaged, source=three_layers()))
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -17,7 +17,7 @@ from harness.debug.traceback import Crash
 from harness.firmware import build
 from harness.session import open_session
 from harness.verdict import TargetStopped
-from tests.debug.test_crash import _source
+from tests.debug.model import three_layers
 from tests.sample_model import sample, with_kernel
 
 ARENA = 0x20000000
@@ -81,7 +81,7 @@ def test_what_left_no_tensor(address: int, bases: list[tuple[str, int]]) -> None
 
 
 def test_the_tensors_of_a_layer_with_their_places() -> None:
-    source = _source()
+    source = three_layers()
     layer = replace(source.layers[1], scratch=(Placement(56, 8),))
     found = layer_tensors(source, layer, ARENA)
     assert [(t.role, t.tensor, t.shape, t.dtype, t.elements) for t in found] == [
