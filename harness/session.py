@@ -306,11 +306,13 @@ class Session:
         return TargetTimedOut(timeout.what, state=state, layer=layer, detail=target.stderr)
 
     def _layer_in_memory(self, otherwise: int | None) -> int | None:
-        """The layer that the halted firmware says it is in."""
+        """The layer that the stopped firmware says it is in; `otherwise` where it has no memory left to say so."""
         address = _symbol(self.firmware.elf, "harness_current_layer")
+        if address is None:
+            return otherwise
         try:
-            number = int.from_bytes(self._running().read_memory(address, 4), "little") if address else None
-        except RunnerFailed:  # this kind of target has no memory left once it is halted
+            number = int.from_bytes(self._running().read_memory(address, 4), "little")
+        except (RunnerFailed, EOFError, TimeoutError):
             return otherwise
         return None if number == NO_LAYER else number
 
@@ -320,9 +322,10 @@ class Session:
             raise RunnerFailed("the target closed its UART but did not end") from cause
         if gone.kind is ExitKind.LOST:
             raise RunnerFailed(gone.what, hint=gone.detail) from cause
-        state = None if gone.state is None else replace(gone.state, layer=self._layer)
+        layer = self._layer_in_memory(self._layer)
+        state = None if gone.state is None else replace(gone.state, layer=layer)
         kind = TargetLockedUp if gone.kind is ExitKind.LOCKUP else TargetCrashed
-        return kind(gone.what, state=state, layer=self._layer, detail=gone.detail)
+        return kind(gone.what, state=state, layer=layer, detail=gone.detail)
 
     def _place(self, tensor: TensorId) -> tuple[Tensor, Placement]:
         source = self.firmware.source

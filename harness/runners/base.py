@@ -24,6 +24,7 @@ from harness.cpustate import CpuState
 
 SHORTEST_WAIT = 0.01  # seconds between looks at a silent stream, doubled up to the longest
 LONGEST_WAIT = 1.0
+ON_ITS_WAY = 0.2  # seconds for the last bytes of a target that has ended, through whatever stands in between
 LONGEST_PIECE = 4096  # bytes of recorded traffic that are joined into one piece
 LONGEST_WRITE = 30.0  # seconds for one write that has no deadline of its own
 
@@ -105,7 +106,10 @@ class Runner(Protocol):
 
 
 class SocketTransport:
-    """A stream socket as a transport. `nudge` is called whenever the stream has been silent for a moment."""
+    """A stream socket as a transport. `nudge` is called whenever the stream has been silent for a moment.
+
+    What it raises EOFError for comes after the bytes that were sent before: those are still read.
+    """
 
     def __init__(self, stream: socket.socket, nudge: Callable[[], None] | None = None) -> None:
         stream.setblocking(False)
@@ -126,7 +130,12 @@ class SocketTransport:
                 return b""
             wait = min(2 * wait, LONGEST_WAIT)
             if self._nudge is not None:
-                self._nudge()
+                try:
+                    self._nudge()
+                except EOFError:
+                    if self._readable.poll(ON_ITS_WAY * 1000):
+                        return self._receive(max_bytes)
+                    raise
 
     def write(self, data: bytes, deadline: float | None = None) -> None:
         deadline = time.monotonic() + LONGEST_WRITE if deadline is None else deadline

@@ -106,6 +106,8 @@ class Machine:
         return int.from_bytes(self.counter.read_bytes(), "little")
 
     def read(self, address: int, length: int) -> bytes:
+        if not self.target.alive():
+            raise No("the memory of this stand-in ended with its processor; Renode's would not have")
         try:
             return self.target.read_memory(address, length)
         except (RunnerFailed, EOFError):  # Renode reads zeros where nothing is

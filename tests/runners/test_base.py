@@ -23,6 +23,23 @@ class Replay:
         pass
 
 
+def test_what_was_on_its_way_is_read_before_the_end_that_somebody_else_saw() -> None:
+    ours, theirs = socket.socketpair()
+
+    def ended() -> None:
+        if not said:
+            said.append(True)
+            theirs.sendall(b"last words")
+        raise EOFError("the processor runs no more")
+
+    said: list[bool] = []
+    with ours, theirs:
+        transport = SocketTransport(ours, nudge=ended)
+        assert transport.read(100, time.monotonic() + 5) == b"last words"
+        with pytest.raises(EOFError, match="runs no more"):
+            transport.read(100, time.monotonic() + 5)
+
+
 def test_what_came_before_the_end_is_read_before_the_end() -> None:
     ours, theirs = socket.socketpair()
     with ours:
