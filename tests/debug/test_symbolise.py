@@ -118,6 +118,36 @@ def test_a_discarded_function_does_not_hide_what_stands_at_the_start_of_the_flas
             assert symbols.at(address) == (Place(name, str(tmp_path / "a.c"), line),)
 
 
+@pytest.mark.parametrize("level", ["-O0", "-O2"])
+def test_functions_of_classes_within_a_function_have_their_names(level: str, toolchain: None, tmp_path: Path) -> None:
+    """Lambdas, for one: their description stands within that of the function around them."""
+    (tmp_path / "a.cpp").write_text(
+        'extern "C" void entry(volatile int *at) {\n'
+        "  struct Local { static void run(volatile int *at) { at[1] = 1; } };\n"
+        "  auto closure = [=] { at[2] = 2; };\n"
+        "  auto generic = [](auto *at) { at[3] = 3; };\n"
+        "  closure();\n"
+        "  generic(at);\n"
+        "  Local::run(at);\n"
+        "}\n"
+    )
+    elf = tmp_path / "a.elf"
+    subprocess.run(
+        ["arm-none-eabi-g++", "-mcpu=cortex-m3", "-mthumb", level, "-g", "-nostdlib", "-Wl,-e,entry", "a.cpp",
+         "-o", str(elf)],
+        cwd=tmp_path, check=True, timeout=60,
+    )  # fmt: skip
+    image = Image(elf)
+    symbols = Symboliser(image)
+    places = {
+        (place.function, place.line)
+        for function in image.functions
+        for address in range(function.address, function.address + function.size, 2)
+        for place in symbols.at(address)[:1]
+    }
+    assert places >= {("run", 2), ("operator()", 3), ("operator()<int volatile>", 4)}
+
+
 def test_the_thumb_bit_and_what_is_no_code(program: Callable[[str, str], Path]) -> None:
     image = Image(program("m3", "-O2"))
     symbols = Symboliser(image)

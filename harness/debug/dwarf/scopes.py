@@ -78,13 +78,13 @@ class ScopeReader:
                 found.append((start + entry.begin_offset, start + entry.end_offset))
         return found
 
-    def _scopes(self, die: Any, depth: int) -> list[Scope]:
+    def _scopes(self, die: Any, depth: int, in_function: bool = False) -> list[Scope]:
         if depth > _MAX_DEPTH:
             return []
         found: list[Scope] = []
         for child in die.iter_children():
             if child.tag == "DW_TAG_subprogram":
-                nested = self._scopes(child, depth + 1)
+                nested = self._scopes(child, depth + 1, True)
                 ranges = self.ranges(child)
                 # a function within a function stands beside it: it has code and calls of its own
                 found += [scope for scope in nested if not scope.inlined]
@@ -92,7 +92,7 @@ class ScopeReader:
                     inner = tuple(scope for scope in nested if scope.inlined)
                     found.append(Scope(self._name(child), ranges, False, 0, None, inner, child))
             elif child.tag == "DW_TAG_inlined_subroutine":
-                nested = self._scopes(child, depth + 1)
+                nested = self._scopes(child, depth + 1, True)
                 ranges = self.ranges(child)
                 if ranges:
                     file, line = (child.attributes.get(f"DW_AT_call_{what}") for what in ("file", "line"))
@@ -100,8 +100,9 @@ class ScopeReader:
                     found.append(Scope(self._name(child), ranges, True, *where, tuple(nested), child))
                 else:
                     found += nested
-            elif child.has_children and child.tag not in _TYPES:
-                found += self._scopes(child, depth + 1)
+            elif child.has_children and (child.tag not in _TYPES or (in_function and child.tag in _CLASSES)):
+                # the functions of a class stand beside it, but those of one within a function: of lambdas, for one
+                found += self._scopes(child, depth + 1, in_function)
         return found
 
     @staticmethod
@@ -128,9 +129,8 @@ def origin_of(die: Any) -> Any:
     return None if link is None else die.get_DIE_from_attribute(link)
 
 
-_TYPES = frozenset(
-    f"DW_TAG_{kind}_type" for kind in ("structure", "union", "enumeration", "array", "subroutine", "class")
-)
+_CLASSES = frozenset(("DW_TAG_structure_type", "DW_TAG_class_type", "DW_TAG_union_type"))
+_TYPES = _CLASSES | frozenset(("DW_TAG_enumeration_type", "DW_TAG_array_type", "DW_TAG_subroutine_type"))
 
 
 def covering(scopes: Iterable[Scope], address: int) -> Scope | None:
