@@ -63,7 +63,7 @@ def sentences(
     where = next((f for f in frames if f.via != "scan"), None)
     spot = f" in {where.function}" + (f" at {where.place}" if where.place else "") if where is not None else ""
     running = f", {layers.label(layer)}" if layer is not None else ""
-    before = "" if found.precise else " or before it"
+    before = " or before it" if spot and not found.precise else ""
     yield f"{found.title[:1].upper()}{found.title[1:]}{spot}{before}{running}."
     if state.message:
         yield f"The firmware says: {quoted(state.message)}."

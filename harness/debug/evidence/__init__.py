@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from harness.debug.evidence import cmbacktrace, debugger, mbed, nuttx, plain, riot, rtthread, zephyr
+from harness.debug.evidence import cmbacktrace, debugger, mbed, nuttx, plain, riot, rtthread, zephyr, zephyr_dump
 from harness.debug.evidence.base import Evidence as Evidence
 from harness.debug.evidence.base import Format
 from harness.debug.evidence.cores import from_core
@@ -19,7 +19,7 @@ from harness.debug.gdb.core_file import is_core, is_elf
 from harness.errors import BadInput
 
 FORMATS: tuple[Format, ...] = tuple(
-    module.FORMAT for module in (zephyr, cmbacktrace, mbed, nuttx, rtthread, riot, debugger, plain)
+    module.FORMAT for module in (zephyr, zephyr_dump, cmbacktrace, mbed, nuttx, rtthread, riot, debugger, plain)
 )
 _BUILD_ID = re.compile(r"build[ _-]?id\W{0,4}([0-9a-f]{40}|[0-9a-f]{32})(?![0-9a-f])", re.IGNORECASE)
 _LISTED = 6  # lines named in a note
@@ -45,6 +45,8 @@ def crashes_in(data: bytes, where: str) -> list[Evidence]:
         )
     if starts_record(data):
         return [from_record(data, where)]
+    if zephyr_dump.is_dump(data):
+        return [zephyr_dump.from_dump(data, where)]
     text = read_text(data)
     found = records_in(data, text, where)
     for log_format in FORMATS:

@@ -38,8 +38,10 @@ def proven(
         found = list(_before(frame, registers["xpsr"], extended, sp, memory, within))
         if len(found) == 1:
             return {**registers, "sp": found[0]}, ()
-    notes.append(UNPROVEN)
-    return {name: value for name, value in registers.items() if name != "sp"}, tuple(_odd_words(sp, memory))
+    listed = tuple(_odd_words(sp, memory))
+    if listed:
+        notes.append(UNPROVEN)
+    return {name: value for name, value in registers.items() if name != "sp"}, listed
 
 
 def _before(

@@ -11,7 +11,8 @@
     [00:00:01.234,000] <err> os: Current thread: 0x20000280 (main)
 
 arch/arm/core/fatal.c and cortex_m/fault.c: with CONFIG_FAULT_DUMP=2 sentences stand for the status bits, with 1 the
-registers themselves. CONFIG_EXTRA_EXCEPTION_INFO adds r4 to r11, PSP and EXC_RETURN.
+registers themselves. CONFIG_EXTRA_EXCEPTION_INFO adds r4 to r11, PSP and EXC_RETURN. The core dump that may follow
+is in `zephyr_dump`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from harness.cpustate import CpuState
 from harness.debug.evidence.base import Evidence, Format
 from harness.debug.evidence.causes import EXCEPTIONS, FRAME_LOST, REMARK, status_from, without_lost_frame
 from harness.debug.evidence.crashes import Part, each
+from harness.debug.evidence.text import Text
 from harness.debug.evidence.words import resolve, words_in
+from harness.debug.evidence.zephyr_dump import dumps_in
 from harness.rpc.fault_record import BASIC_FRAME, EXTENDED_FRAME, PADDED
 
 NAME = "Zephyr log"
@@ -179,6 +182,19 @@ def _context(part: Part, fatal: re.Match[str] | None) -> list[str]:
     return told
 
 
-FORMAT = Format(
-    NAME, "Zephyr's (***** BUS FAULT *****, r0/a1: …)", each(_begins, lambda line: bool(_PC.search(line)), _read)
-)
+_printed = each(_begins, lambda line: bool(_PC.search(line)), _read)
+
+
+def _find(text: Text) -> list[Evidence]:
+    """The crashes that were printed, each with its core dump, and between them those that only a dump tells of."""
+    found = _printed(text)
+    for dump in dumps_in(text) if found else ():
+        before = [number for number, evidence in enumerate(found) if (evidence.line or 0) <= (dump.line or 0)]
+        if before and found[before[-1]].format == NAME and dump.fits(found[before[-1]]):
+            found[before[-1]] = dump.add_to(found[before[-1]])
+        else:
+            found.insert(len(before), dump.evidence())
+    return found
+
+
+FORMAT = Format(NAME, "Zephyr's (***** BUS FAULT *****, r0/a1: …)", _find)

@@ -68,7 +68,15 @@ def test_kind_and_first_frame_are_those_of_the_record(render: logs.Render, core:
         assert certain or jumped or crash.frames[1:] == ()
 
 
-WITH_STACK = [logs.cmbacktrace, logs.cmbacktrace_chinese, logs.nuttx, logs.gdb, logs.openocd, logs.jlink]
+WITH_STACK = [
+    logs.zephyr_dump,
+    logs.cmbacktrace,
+    logs.cmbacktrace_chinese,
+    logs.nuttx,
+    logs.gdb,
+    logs.openocd,
+    logs.jlink,
+]
 
 
 @pytest.mark.parametrize("core", CORES)

@@ -209,7 +209,7 @@ def _wild_span(span: MemorySpan, word: Callable[[], int], rng: random.Random) ->
 
 # ---- logs
 
-LOST = DAMAGED = 360  # of each form of log
+LOST = DAMAGED = 340  # of each form of log
 all_logs = pytest.mark.parametrize("render", logs.LOGS, ids=lambda render: render.__name__)
 
 

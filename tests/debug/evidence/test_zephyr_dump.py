@@ -1,0 +1,157 @@
+"""Zephyr's core dumps: alone or behind the text of a fault, in a log or as a file, whole or not."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from harness.debug.crash import explain
+from harness.debug.evidence import crashes_in, read_evidence
+from harness.debug.image import Image
+from harness.debug.memory import Memory
+from harness.errors import BadInput
+from tests.debug.conftest import Crashes
+from tests.debug.evidence import logs
+from tests.debug.evidence.samples import sound, truth
+
+LEVEL = "-O2"
+Get = Callable[[str, str], Crashes]
+
+
+def _text(data: bytes) -> bytes:
+    return "".join(f"[00:00:02.034,000] <err> coredump: {line}\n" for line in logs.zephyr_dump_lines(data)).encode()
+
+
+@pytest.mark.parametrize("core", ["m0", "m3", "m4", "m33", "m55"])
+def test_a_dump_alone_gives_the_whole_chain(core: str, crashes: Get) -> None:
+    found = crashes(core, LEVEL)
+    image = Image(found.elf)
+    for crashed in sound(found):
+        data = logs.zephyr_dump_bytes(crashed.state, thread=bytes(40))
+        evidence = read_evidence(data, "coredump.bin")
+        assert (evidence.format, evidence.cut) == ("Zephyr core dump", False)
+        assert read_evidence(_text(data), "log").state == evidence.state
+        crash = explain(evidence.state, image, listed=evidence.listed)
+        whole = explain(crashed.state, image)
+        assert core == "m0" or crash.kind == whole.kind, crashed.scenario.name
+        chain = [frame.function for frame in crash.frames[1:] if frame.via != "scan"]
+        assert chain == truth(crashed)[: len(chain)], (crashed.scenario.name, crash.lines())
+        # the stack that an interrupt interrupted is found by PSP, which a dump does not have
+        if not (crashed.on_process_stack and "PendSV_Handler" in chain):
+            assert chain == [frame.function for frame in whole.frames[1:] if frame.via != "scan"], crash.lines()
+
+
+def test_registers_that_only_later_versions_have(crashes: Get) -> None:
+    """Zeros in all of them are what the second version has where it has none."""
+    state = crashes("m3", LEVEL).of("store").state
+    state = replace(state, registers={**state.registers, "r4": 4, "r11": 11})
+    first = read_evidence(logs.zephyr_dump_bytes(state, core=1), "dump").state.registers
+    second = read_evidence(logs.zephyr_dump_bytes(state, core=2), "dump").state.registers
+    assert set(first) == {*logs.FRAME, "sp"}
+    assert second == {**first, **{name: state.registers[name] for name in logs.SAVED}}
+
+
+def test_registers_that_are_marked_as_not_valid_are_left_out(crashes: Get) -> None:
+    state = crashes("m3", LEVEL).of("store").state
+    data = bytearray(logs.zephyr_dump_bytes(state))
+    struct.pack_into("<I", data, 12 + 5 + 4 * 17, 0)
+    assert not read_evidence(bytes(data), "dump").state.registers.keys() & set(logs.SAVED)
+
+
+@pytest.mark.parametrize("core", ["m3", "m4"])
+def test_the_address_of_a_frame_is_not_the_stack_pointer(core: str, crashes: Get) -> None:
+    """As old versions of Zephyr give it; how large the frame is then nothing says."""
+    found = crashes(core, LEVEL)
+    image = Image(found.elf)
+    for crashed in sound(found):
+        evidence = read_evidence(logs.zephyr_dump_bytes(crashed.state, frame_address=True), "dump")
+        assert "sp" not in evidence.state.registers
+        assert any("does not say for certain" in note for note in evidence.notes)
+        crash = explain(evidence.state, image, listed=evidence.listed)
+        certain = [frame.function for frame in crash.frames if frame.via != "scan" and frame.pc is not None]
+        assert certain == truth(crashed)[: len(certain)], crash.lines()
+
+
+def test_of_a_dump_that_lost_a_line_only_what_is_certain_counts(crashes: Get) -> None:
+    found = crashes("m3", LEVEL)
+    image = Image(found.elf)
+    for crashed in sound(found)[::3]:
+        lines = logs.zephyr_dump_lines(logs.zephyr_dump_bytes(crashed.state, thread=bytes(40)))
+        whole = read_evidence("\n".join([*lines, ""]).encode(), "log").state
+        for lost in range(2, len(lines)):
+            text = "\n".join([*lines[:lost], *lines[lost + 1 :], ""])
+            evidence = read_evidence(text.encode(), "log")
+            assert evidence.cut
+            assert any("damaged or cut short" in note for note in evidence.notes)
+            state = evidence.state
+            assert state.registers.items() <= whole.registers.items()
+            assert set(state.memory) <= set(whole.memory)
+            crash = explain(state, image, listed=evidence.listed)
+            certain = [frame.function for frame in crash.frames if frame.via != "scan" and frame.pc is not None]
+            assert certain == truth(crashed)[: len(certain)]
+
+
+@pytest.mark.parametrize("line", ["#CD:ERROR CANNOT DUMP#", "#CD:00zz", "#CD:000", "#CD:00 11"])
+def test_a_line_that_is_no_data_ends_what_is_known(line: str, crashes: Get) -> None:
+    lines = logs.zephyr_dump_lines(logs.zephyr_dump_bytes(crashes("m3", LEVEL).of("store").state))
+    evidence = read_evidence("\n".join([*lines[:-3], line, *lines[-3:], ""]).encode(), "log")
+    assert evidence.cut
+    assert evidence.state.registers["pc"]
+    assert len(evidence.state.memory) == 1
+
+
+def test_a_dump_of_another_crash_than_the_text_before_it_is_one_of_its_own(crashes: Get) -> None:
+    """Firmware that keeps a dump in flash prints it when it starts again."""
+    found = crashes("m3", LEVEL)
+    read = Memory(Image(found.elf)).code
+    store, division = found.of("store").state, found.of("division").state
+    text = logs.zephyr(store, read).encode() + _text(logs.zephyr_dump_bytes(division))
+    both = crashes_in(text, "log")
+    assert [(e.format, e.state.registers["pc"]) for e in both] == [
+        ("Zephyr log", store.registers["pc"]),
+        ("Zephyr core dump", division.registers["pc"]),
+    ]
+    assert not both[0].state.memory
+    again = crashes_in(_text(logs.zephyr_dump_bytes(division)) + logs.zephyr(store, read).encode(), "log")
+    assert [e.state.registers["pc"] for e in again] == [division.registers["pc"], store.registers["pc"]]
+
+
+def test_a_dump_adds_to_the_text_of_the_same_crash(crashes: Get) -> None:
+    found = crashes("m4", LEVEL)
+    state = found.of("store").state
+    evidence = read_evidence(logs.zephyr_dump(state, Memory(Image(found.elf)).code).encode(), "log")
+    assert evidence.state.fault_status["bfar"] == state.fault_status["bfar"]
+    assert evidence.state.registers["sp"] == state.registers["sp"]
+    assert {name: evidence.state.registers[name] for name in logs.SAVED} == {
+        name: state.registers[name] for name in logs.SAVED
+    }
+    assert any("Thread: main" in told for told in evidence.context)
+
+
+def test_registers_of_a_frame_that_was_never_pushed_are_left_out(crashes: Get) -> None:
+    """The reason alone says so: stacking error."""
+    state = crashes("m3", LEVEL).of("store").state
+    data = bytearray(logs.zephyr_dump_bytes(state))
+    struct.pack_into("<I", data, 8, 17)
+    evidence = read_evidence(bytes(data), "dump")
+    assert set(evidence.state.registers) == set(logs.SAVED)
+    assert any("could not push" in note for note in evidence.notes)
+
+
+@pytest.mark.parametrize(("target", "name"), [(1, "x86"), (4, "RISC-V"), (5, "Xtensa"), (6, "Arm64")])
+def test_a_dump_of_another_processor_is_refused(target: int, name: str, crashes: Get) -> None:
+    data = bytearray(logs.zephyr_dump_bytes(crashes("m3", LEVEL).of("store").state))
+    struct.pack_into("<H", data, 4, target)
+    with pytest.raises(BadInput, match=f"another processor: {name}"):
+        read_evidence(bytes(data), "dump")
+    with pytest.raises(BadInput, match="no crash was found"):
+        read_evidence(_text(bytes(data)), "log")
+
+
+def test_an_empty_dump_is_one_error() -> None:
+    data = struct.pack("<2sHHBBI", b"ZE", 1, 3, 5, 0, 26)
+    with pytest.raises(BadInput, match="nothing in it"):
+        read_evidence(data, "dump")
