@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +24,18 @@ _SHARED_MODELS = Path(__file__).resolve().parent.parent / "shared" / "models"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write generated text that is compared anew")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Lets the processes that tests start have the signals of a terminal.
+
+    `nohup`, or `&` in a script, has some ignored, which a process passes on to those it starts. One that is handled it
+    does not pass on.
+    """
+    for name in ("SIGHUP", "SIGINT"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda number, frame: None)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from harness.errors import RunnerFailed
@@ -28,10 +29,9 @@ sys.stdin.read()
 
 def is_running(pid: int) -> bool:
     try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
         return False
-    return state != "Z"
 
 
 def assert_ends(pid: int) -> None:
@@ -99,7 +99,7 @@ def test_limit_of_the_files_it_writes(limit: int | None, most: str) -> None:
 
 def test_killed_guardian_takes_the_program_with_it() -> None:
     process = GuardedProcess(["sleep", "600"])
-    guardian = int(Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[1])
+    guardian = psutil.Process(process.pid).ppid()
     os.kill(guardian, signal.SIGKILL)
     assert_ends(process.pid)
     assert process.poll(timeout=10) == ExitStatus(signal=signal.SIGKILL)
