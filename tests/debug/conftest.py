@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pytest
 
+from harness.debug.image import Image
 from tests.debug import lab
 
 
@@ -19,6 +21,11 @@ class Crashes:
     core: lab.Core
     elf: Path
     found: tuple[lab.Crashed, ...]
+
+    @cached_property
+    def image(self) -> Image:
+        """The program, read once for all that look at its crashes."""
+        return Image(self.elf)
 
     def of(self, name: str, on_process_stack: bool = False) -> lab.Crashed:
         return next(c for c in self.found if c.scenario.name == name and c.on_process_stack is on_process_stack)

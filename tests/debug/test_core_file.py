@@ -255,4 +255,4 @@ def test_a_register_that_is_not_known_shows_as_one_value_that_nothing_else_has(
     for name in CORE_REGISTERS:
         stands_for = 1 << 24 if name == "xpsr" else UNKNOWN
         assert seen.register(name) == (stands_for if name in missing else state.registers[name])
-    assert all(not section.covers(UNKNOWN) for section in Image(found.elf).sections)
+    assert all(not section.covers(UNKNOWN) for section in found.image.sections)

@@ -36,7 +36,7 @@ HOSTILE = 'in"pw\n*/\x1b[31m\\é'
 
 def test_the_traceback_of_a_layer_reads_as_it_should(crashes: Callable[[str, str], Crashes]) -> None:
     found = crashes("m3", "-O2")
-    crash = explain(found.of("store").state, found.elf, source=three_layers())
+    crash = explain(found.of("store").state, found.image, source=three_layers())
     number = {name: expected.line for name, expected in zip("poms", lab.scenarios()[0].expected(False), strict=True)}
     assert crash.lines()[:6] == [
         "Traceback (most recent call first):",
@@ -56,7 +56,7 @@ def test_the_traceback_of_a_layer_reads_as_it_should(crashes: Callable[[str, str
 
 def test_the_json_has_what_the_design_names(crashes: Callable[[str, str], Crashes]) -> None:
     found = crashes("m4", "-O3")
-    crash = explain(found.of("inlined").state, found.elf, source=three_layers())
+    crash = explain(found.of("inlined").state, found.image, source=three_layers())
     data = json.loads(json.dumps(crash.to_json(), allow_nan=False))
     assert data["kind"] == "precise_bus_fault"
     assert data["address"] == 0x60000000
@@ -76,7 +76,7 @@ def test_the_handler_that_took_the_fault_is_the_first_row(core: str, crashes: Ca
     found = crashes(core, "-Os")
     expected = {"store": "BusFault_Handler", "misaligned": "UsageFault_Handler", "interrupt": "HardFault_Handler"}
     for name, handler in expected.items():
-        crash = explain(found.of(name).state, found.elf)
+        crash = explain(found.of(name).state, found.image)
         assert crash.frames[0].function == (handler if core != "m0" else "HardFault_Handler")
         assert crash.frames[1].via == "pc"
 
@@ -86,12 +86,12 @@ def test_the_layer_comes_from_the_chain_and_from_what_the_firmware_noted(
 ) -> None:
     found = crashes("m3", "-O2")
     in_layer, outside = found.of("store").state, found.of("inlined").state
-    assert explain(in_layer, found.elf, source=three_layers()).layer == 1
-    assert explain(in_layer, found.elf, layers=three_layers().layers).layer == 1
-    assert explain(replace(outside, layer=2), found.elf, source=three_layers()).layer == 2
-    assert explain(outside, found.elf, source=three_layers()).layer is None
-    assert explain(replace(in_layer, layer=2), found.elf).layer == 2
-    doubtful = explain(replace(in_layer, layer=2), found.elf, source=three_layers())
+    assert explain(in_layer, found.image, source=three_layers()).layer == 1
+    assert explain(in_layer, found.image, layers=three_layers().layers).layer == 1
+    assert explain(replace(outside, layer=2), found.image, source=three_layers()).layer == 2
+    assert explain(outside, found.image, source=three_layers()).layer is None
+    assert explain(replace(in_layer, layer=2), found.image).layer == 2
+    doubtful = explain(replace(in_layer, layer=2), found.image, source=three_layers())
     assert doubtful.layer == 1
     assert any("noted layer 2" in note for note in doubtful.notes)
 
@@ -99,12 +99,12 @@ def test_the_layer_comes_from_the_chain_and_from_what_the_firmware_noted(
 def test_a_helper_in_the_file_of_a_layer_belongs_to_it(crashes: Callable[[str, str], Crashes]) -> None:
     found = crashes("m3", "-O2")
     layer = replace(three_layers().layers[1], name="elsewhere", file="firmware/program.c")
-    assert {f.layer for f in explain(found.of("store").state, found.elf, layers=[layer]).frames[1:]} == {1}
+    assert {f.layer for f in explain(found.of("store").state, found.image, layers=[layer]).frames[1:]} == {1}
 
 
 def test_a_name_out_of_the_model_cannot_break_the_line(crashes: Callable[[str, str], Crashes]) -> None:
     found = crashes("m3", "-O2")
-    crash = explain(found.of("store").state, found.elf, source=three_layers(tensor=HOSTILE))
+    crash = explain(found.of("store").state, found.image, source=three_layers(tensor=HOSTILE))
     for line in (*crash.lines(), crash.sentence):
         assert line.isprintable()
     assert quoted(HOSTILE) == '"in\\"pw\\n*/\\x1b[31m\\\\é"'
@@ -113,7 +113,7 @@ def test_a_name_out_of_the_model_cannot_break_the_line(crashes: Callable[[str, s
 
 def test_a_recursion_is_shortened_in_the_table_and_whole_in_the_frames(crashes: Callable[[str, str], Crashes]) -> None:
     found = crashes("m3", "-O2")
-    crash = explain(found.of("overflow").state, found.elf)
+    crash = explain(found.of("overflow").state, found.image)
     assert crash.kind == "stack_overflow"
     assert sum(f.function == "endless" for f in crash.frames) > 10
     assert len(crash.rows()) < 10
@@ -127,7 +127,7 @@ def test_a_record_that_ends_half_way_says_so(crashes: Callable[[str, str], Crash
     found = crashes("m3", "-O2")
     state = found.of("store").state
     cut = replace(state, memory=(), partial=True)
-    crash = explain(cut, found.elf)
+    crash = explain(cut, found.image)
     assert [f.function for f in crash.frames] == ["BusFault_Handler", "poke", "outer"]  # as far as LR leads
     assert any("incomplete" in note for note in crash.notes)
     assert any("may be incomplete" in note for note in crash.notes)
@@ -147,8 +147,8 @@ def test_what_the_record_lacks_is_read_from_the_target_and_a_target_that_fails_i
             raise RunnerFailed("nothing there")
         return stack.data[address - stack.address :][:length]
 
-    whole = explain(state, found.elf)
-    assert explain(replace(state, memory=()), found.elf, read_memory=read).frames == whole.frames
+    whole = explain(state, found.image)
+    assert explain(replace(state, memory=()), found.image, read_memory=read).frames == whole.frames
     assert asked
 
     failures = []
@@ -157,7 +157,7 @@ def test_what_the_record_lacks_is_read_from_the_target_and_a_target_that_fails_i
         failures.append(address)
         raise RunnerFailed("the target is gone")
 
-    crash = explain(replace(state, memory=()), found.elf, read_memory=fail)
+    crash = explain(replace(state, memory=()), found.image, read_memory=fail)
     assert [f.function for f in crash.frames][:2] == ["BusFault_Handler", "poke"]
     assert len(failures) <= 3
 
@@ -165,7 +165,7 @@ def test_what_the_record_lacks_is_read_from_the_target_and_a_target_that_fails_i
 def test_a_processor_that_was_halted_has_no_fault_row(crashes: Callable[[str, str], Crashes]) -> None:
     found = crashes("m3", "-O2")
     state = replace(found.of("store").state, reason="halted", fault_status={})
-    crash = explain(state, found.elf, source=three_layers())
+    crash = explain(state, found.image, source=three_layers())
     assert crash.kind == "halted"
     assert [f.function for f in crash.frames] == ["poke", "outer", "store", "main"]
     assert crash.layer == 1
@@ -174,7 +174,7 @@ def test_a_processor_that_was_halted_has_no_fault_row(crashes: Callable[[str, st
 def test_a_lockup_has_what_the_emulators_last_words_give(crashes: Callable[[str, str], Crashes]) -> None:
     found = crashes("m3", "-O2")
     state = CpuState(found.of("store").state.registers, reason="lockup")
-    crash = explain(state, found.elf)
+    crash = explain(state, found.image)
     assert crash.kind == "lockup"
     assert [f.function for f in crash.frames] == ["lockup", "poke", "outer"]
 
@@ -244,7 +244,7 @@ def _sane(crash: Crash) -> None:
 @given(data=st.data())
 def test_garbage_is_explained_and_never_raises(data: st.DataObject, crashes: Callable[[str, str], Crashes]) -> None:
     found = crashes("m33", "-O2")
-    _sane(explain(data.draw(_garbage(_interesting(found))), found.elf, source=three_layers()))
+    _sane(explain(data.draw(_garbage(_interesting(found))), found.image, source=three_layers()))
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

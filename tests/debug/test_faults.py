@@ -8,7 +8,6 @@ import pytest
 
 from harness.debug.fault_bits import BITS, FaultBit, set_bits
 from harness.debug.faults import diagnose
-from harness.debug.image import Image
 from tests.debug import lab
 from tests.debug.conftest import Crashes
 
@@ -159,7 +158,7 @@ def test_every_crash_is_of_the_kind_its_scenario_declares(
     core: str, level: str, crashes: Callable[[str, str], Crashes]
 ) -> None:
     found = crashes(core, level)
-    image = Image(found.elf)
+    image = found.image
     assert image.has_fault_status is (core != "m0")
     kinds = set()
     for crash in found.found:

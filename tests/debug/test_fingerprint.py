@@ -12,6 +12,7 @@ import pytest
 from harness.board import load_board
 from harness.debug.crash import explain
 from harness.debug.fingerprint import Site, fingerprint
+from harness.debug.image import Image
 from harness.debug.stops import explain_stop
 from harness.firmware import build
 from harness.session import open_session
@@ -32,7 +33,7 @@ def named(crashes: Callable[[str, str], Crashes]) -> Callable[[str, str], dict[B
         if (core, level) not in known:
             found = crashes(core, level)
             known[core, level] = {
-                (crash.scenario.name, crash.on_process_stack): explain(crash.state, found.elf).fingerprint
+                (crash.scenario.name, crash.on_process_stack): explain(crash.state, found.image).fingerprint
                 for crash in found.found
                 if core not in crash.scenario.impossible
             }
@@ -89,7 +90,8 @@ def _edited(folder: Path, edit: Callable[[str], str]) -> dict[Bug, str | None]:
         crashes = lab.run(lab.CORES["m3"], elf, folder)
     finally:
         lab.FIRMWARE = original
-    found = {(c.scenario.name, c.on_process_stack): explain(c.state, elf).fingerprint for c in crashes}
+    image = Image(elf)
+    found = {(c.scenario.name, c.on_process_stack): explain(c.state, image).fingerprint for c in crashes}
     there = {s.name for s in lab.scenarios() if "m3" not in s.impossible and not s.by_module}
     return {bug: name for bug, name in found.items() if bug[0] in there}
 

@@ -124,7 +124,7 @@ def test_the_core_file_of_every_crash_gives_what_the_report_says(
     core: str, level: str, crashes: Callable[[str, str], Crashes], tmp_path: Path
 ) -> None:
     found = crashes(core, level)
-    image = Image(found.elf)
+    image = found.image
     targets, reports = [], []
     for number, crash in enumerate(found.found):
         reports.append(explain(crash.state, image))
@@ -149,7 +149,7 @@ def test_the_remote_stub_gives_what_the_report_says_also_across_both_stacks(
     core: str, level: str, crashes: Callable[[str, str], Crashes], tmp_path: Path
 ) -> None:
     found = crashes(core, level)
-    image = Image(found.elf)
+    image = found.image
     targets, reports, servers = [], [], []
     for crash in found.found:
         reports.append(explain(crash.state, image))

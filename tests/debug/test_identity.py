@@ -107,7 +107,7 @@ def test_without_a_build_id_it_is_said_and_what_can_be_tried_is(crashes: Get) ->
 def test_nothing_speaks_against_the_right_elf(core: str, crashes: Get) -> None:
     for level in ("-O0", "-O2", "-Os"):
         found = crashes(core, level)
-        image = Image(found.elf)
+        image = found.image
         for crashed in sound(found):
             state = record_of(crashed).cpu_state()
             listed = logs.scanned(crashed.state, Memory(image).code)
@@ -187,7 +187,7 @@ def test_a_host_program_is_no_firmware(crashes: Get, tmp_path: Path) -> None:
 
 def test_a_division_by_zero_stands_at_a_division(crashes: Get) -> None:
     found = crashes("m3", "-O2")
-    image = Image(found.elf)
+    image = found.image
     state = record_of(found.of("division")).cpu_state()
     assert identify(None, state, (), image).against == ()
     elsewhere = replace(state, registers={**state.registers, "pc": record_of(found.of("store")).frame[6]})

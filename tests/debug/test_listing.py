@@ -79,7 +79,7 @@ def test_every_crash_shows_its_line_and_its_instruction(
         scenario = crash.scenario
         if core in scenario.impossible or scenario.chain is None or crash.on_process_stack or not crash.stacked:
             continue
-        explained = explain(crash.state, found.elf)
+        explained = explain(crash.state, found.image)
         own = next(e for e in scenario.chain if e.file)
         listing = next(entry for entry in explained.listings if entry.function == own.function)
         marked = next(line for line in listing.source if line.number == listing.line)
@@ -106,7 +106,7 @@ def test_every_crash_shows_its_line_and_its_instruction(
 
 def test_a_crash_in_the_c_library_shows_the_users_line_too(crashes: Callable[[str, str], Crashes]) -> None:
     found = crashes("m3", "-O2")
-    crash = explain(found.of("libc").state, found.elf)
+    crash = explain(found.of("libc").state, found.image)
     assert [listing.function for listing in crash.listings] == ["memcpy", "libc"]
     assert crash.listings[0].instructions
     assert any("memcpy(" in line.text for line in crash.listings[1].source)

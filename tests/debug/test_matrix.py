@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from harness.debug.crash import explain
-from harness.debug.image import Image
 from tests.debug import lab
 from tests.debug.conftest import Crashes
 
@@ -59,7 +58,7 @@ def test_what_cannot_be_raised_is_no_more_than_this() -> None:
 @pytest.mark.parametrize("core", lab.CORES)
 def test_kind_function_line_and_whole_chain(core: str, level: str, captured: Callable[[str, str], Crashes]) -> None:
     found = captured(core, level)
-    image = Image(found.elf)
+    image = found.image
     cells, wrong = set(), []
     for crash in found.found:
         scenario = crash.scenario

@@ -62,7 +62,7 @@ def test_a_decoded_access_is_the_one_that_the_hardware_refused(
     core: str, level: str, crashes: Callable[[str, str], Crashes]
 ) -> None:
     found = crashes(core, level)
-    code = Memory(Image(found.elf)).code
+    code = Memory(found.image).code
     checked = 0
     for crash in found.found:
         status = crash.state.fault_status

@@ -26,7 +26,7 @@ def test_every_chain_of_every_scenario_is_right_and_none_is_guessed(
     core: str, level: str, crashes: Callable[[str, str], Crashes]
 ) -> None:
     found = crashes(core, level)
-    image = Image(found.elf)
+    image = found.image
     symbols, call_frames = Symboliser(image), CallFrames(image)
     checked = set()
     for crash in found.found:
@@ -54,7 +54,7 @@ def test_a_smashed_stack_gives_only_functions_that_were_really_running(
     core: str, level: str, crashes: Callable[[str, str], Crashes]
 ) -> None:
     found = crashes(core, level)
-    image = Image(found.elf)
+    image = found.image
     for name, callers in (
         ("smashed_stack", {"smashed_array", "smashed_stack", "main", "thread", "Reset_Handler"}),
         ("corrupted_return", {"corrupted_return", "main", "thread"}),
@@ -73,7 +73,7 @@ def test_a_stack_overflow_without_exception_frame_still_gives_the_deepest_chain(
     core: str, crashes: Callable[[str, str], Crashes]
 ) -> None:
     found = crashes(core, "-O2")
-    image = Image(found.elf)
+    image = found.image
     crash = found.of("overflow")
     assert not crash.stacked
     chain = Unwinder(image, Memory(image, crash.state.memory)).unwind(crash.state)
@@ -172,7 +172,7 @@ def test_a_saved_return_address_that_was_overwritten_is_no_natural_end(
     overwritten: int, crashes: Callable[[str, str], Crashes]
 ) -> None:
     found = crashes("m3", "-O2")
-    image, state = Image(found.elf), found.of("store").state
+    image, state = found.image, found.of("store").state
     chain = Unwinder(image, Memory(image, state.memory)).unwind(state)
     back = next(frame for frame in chain.frames if (f := image.function_at(frame.inside)) and f.name == "store")
     span = state.memory[0]

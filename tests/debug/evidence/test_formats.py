@@ -11,7 +11,6 @@ import pytest
 from harness.cpustate import CpuState
 from harness.debug.crash import explain
 from harness.debug.evidence import crashes_in, read_evidence
-from harness.debug.image import Image
 from harness.debug.memory import Memory
 from harness.errors import BadInput
 from tests.debug.conftest import Crashes
@@ -26,7 +25,7 @@ fault_logs = pytest.mark.parametrize("render", logs.FAULT_LOGS, ids=lambda rende
 
 
 def _code(found: Crashes) -> Callable[[int, int], bytes | None]:
-    return Memory(Image(found.elf)).code
+    return Memory(found.image).code
 
 
 @pytest.mark.parametrize("core", CORES)
@@ -54,7 +53,7 @@ def test_what_a_log_says_is_read_and_nothing_else(render: logs.Render, core: str
 def test_kind_and_first_frame_are_those_of_the_record(render: logs.Render, core: str, crashes: Get) -> None:
     """And callers that are not called a guess are callers."""
     found = crashes(core, LEVEL)
-    image, read = Image(found.elf), _code(found)
+    image, read = found.image, _code(found)
     for crashed in sound(found):
         evidence = read_evidence(render(crashed.state, read).encode(), "log")
         whole = explain(crashed.state, image)
@@ -83,7 +82,7 @@ WITH_STACK = [
 @pytest.mark.parametrize("render", WITH_STACK, ids=lambda render: render.__name__)
 def test_a_log_with_its_stack_gives_the_whole_chain(render: logs.Render, core: str, crashes: Get) -> None:
     found = crashes(core, LEVEL)
-    image, read = Image(found.elf), _code(found)
+    image, read = found.image, _code(found)
     whole = 0
     for crashed in sound(found):
         evidence = read_evidence(render(crashed.state, read).encode(), "log")
@@ -100,7 +99,7 @@ def test_a_log_with_its_stack_gives_the_whole_chain(render: logs.Render, core: s
 @fault_logs
 def test_the_list_of_the_target_becomes_guesses(render: logs.Render, crashes: Get) -> None:
     found = crashes("m3", LEVEL)
-    image, read = Image(found.elf), _code(found)
+    image, read = found.image, _code(found)
     crashed = found.of("store")
     evidence = read_evidence(render(crashed.state, read).encode(), "log")
     without = replace(
@@ -175,7 +174,7 @@ def test_of_several_crashes_the_first_is_taken_and_all_are_counted(render: logs.
 @all_logs
 def test_a_log_cut_short_is_called_incomplete_and_says_nothing_false(render: logs.Render, crashes: Get) -> None:
     found = crashes("m3", LEVEL)
-    image, read = Image(found.elf), _code(found)
+    image, read = found.image, _code(found)
     crashed = found.of("store")
     text = render(crashed.state, read)
     functions = {frame.function for frame in explain(crashed.state, image).frames}
@@ -246,7 +245,7 @@ def test_registers_of_a_frame_that_was_never_written_are_left_out(crashes: Get) 
 @pytest.mark.parametrize("change", ["lost", "moved"])
 def test_a_stack_whose_first_line_is_not_the_first_tells_no_stack_pointer(change: str, crashes: Get) -> None:
     found = crashes("m3", LEVEL)
-    image, read = Image(found.elf), _code(found)
+    image, read = found.image, _code(found)
     for crashed in sound(found):
         lines = logs.cmbacktrace(crashed.state, read).splitlines()
         first = next(n for n, line in enumerate(lines) if "addr: " in line)

@@ -74,7 +74,7 @@ class Subject:
 @pytest.fixture(scope="module")
 def subjects(crashes: Get) -> dict[str, Subject]:
     found = {core: crashes(core, LEVEL) for core in CORES}
-    return {core: Subject(Image(f.elf), sound(f)) for core, f in found.items()}
+    return {core: Subject(f.image, sound(f)) for core, f in found.items()}
 
 
 def explained(data: bytes, subject: Subject) -> tuple[Evidence, Crash] | None:

@@ -10,7 +10,6 @@ import pytest
 
 from harness.debug.crash import explain
 from harness.debug.evidence import crashes_in, read_evidence
-from harness.debug.image import Image
 from harness.debug.memory import Memory
 from harness.errors import BadInput
 from tests.debug.conftest import Crashes
@@ -28,7 +27,7 @@ def _text(data: bytes) -> bytes:
 @pytest.mark.parametrize("core", ["m0", "m3", "m4", "m33", "m55"])
 def test_a_dump_alone_gives_the_whole_chain(core: str, crashes: Get) -> None:
     found = crashes(core, LEVEL)
-    image = Image(found.elf)
+    image = found.image
     for crashed in sound(found):
         data = logs.zephyr_dump_bytes(crashed.state, thread=bytes(40))
         evidence = read_evidence(data, "coredump.bin")
@@ -65,7 +64,7 @@ def test_registers_that_are_marked_as_not_valid_are_left_out(crashes: Get) -> No
 def test_the_address_of_a_frame_is_not_the_stack_pointer(core: str, crashes: Get) -> None:
     """As old versions of Zephyr give it; how large the frame is then nothing says."""
     found = crashes(core, LEVEL)
-    image = Image(found.elf)
+    image = found.image
     for crashed in sound(found):
         evidence = read_evidence(logs.zephyr_dump_bytes(crashed.state, frame_address=True), "dump")
         assert "sp" not in evidence.state.registers
@@ -77,7 +76,7 @@ def test_the_address_of_a_frame_is_not_the_stack_pointer(core: str, crashes: Get
 
 def test_of_a_dump_that_lost_a_line_only_what_is_certain_counts(crashes: Get) -> None:
     found = crashes("m3", LEVEL)
-    image = Image(found.elf)
+    image = found.image
     for crashed in sound(found)[::3]:
         lines = logs.zephyr_dump_lines(logs.zephyr_dump_bytes(crashed.state, thread=bytes(40)))
         whole = read_evidence("\n".join([*lines, ""]).encode(), "log").state
@@ -106,7 +105,7 @@ def test_a_line_that_is_no_data_ends_what_is_known(line: str, crashes: Get) -> N
 def test_a_dump_of_another_crash_than_the_text_before_it_is_one_of_its_own(crashes: Get) -> None:
     """Firmware that keeps a dump in flash prints it when it starts again."""
     found = crashes("m3", LEVEL)
-    read = Memory(Image(found.elf)).code
+    read = Memory(found.image).code
     store, division = found.of("store").state, found.of("division").state
     text = logs.zephyr(store, read).encode() + _text(logs.zephyr_dump_bytes(division))
     both = crashes_in(text, "log")
@@ -122,7 +121,7 @@ def test_a_dump_of_another_crash_than_the_text_before_it_is_one_of_its_own(crash
 def test_a_dump_adds_to_the_text_of_the_same_crash(crashes: Get) -> None:
     found = crashes("m4", LEVEL)
     state = found.of("store").state
-    evidence = read_evidence(logs.zephyr_dump(state, Memory(Image(found.elf)).code).encode(), "log")
+    evidence = read_evidence(logs.zephyr_dump(state, Memory(found.image).code).encode(), "log")
     assert evidence.state.fault_status["bfar"] == state.fault_status["bfar"]
     assert evidence.state.registers["sp"] == state.registers["sp"]
     assert {name: evidence.state.registers[name] for name in logs.SAVED} == {
