@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import json
 import os
+import posixpath
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -47,6 +49,8 @@ _COMMON = (
 _WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wconversion")
 _EMBEDDED = ("-ffreestanding", "-fno-exceptions", "-fno-unwind-tables", "-fno-asynchronous-unwind-tables")
 _SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-no-pie")
+
+_INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*["<]([^">\n]+)[">]', re.MULTILINE)
 
 Progress = Callable[[int, int], None]  # (files done, files in all)
 
@@ -209,7 +213,6 @@ def _units(files: Mapping[str, str], source: CSource, board: Board, gcc: Gcc, le
     host = board.cpu.architecture == "host"
     machine = (*board.cpu.flags, *(_SANITIZERS if host else _EMBEDDED))
     stub_folders = tuple(f"-I{PurePosixPath(STUB, folder)}" for folder in _stub_folders(board))
-    model_headers = [part for path in sorted(source.files) if path.endswith(".h") for part in (path, files[path])]
     stub_headers = [
         part for path in sorted(files) if path.startswith(STUB) and path.endswith(".h") for part in (path, files[path])
     ]
@@ -220,13 +223,29 @@ def _units(files: Mapping[str, str], source: CSource, board: Board, gcc: Gcc, le
         headers = stub_headers
         if path in source.files:
             flags += (*_WARNINGS, level, "-I.", f"-I{STUB}")
-            headers = [*model_headers, files[f"{STUB}/harness_log.h"]]
+            headers = [*_model_headers(path, source), files[f"{STUB}/harness_log.h"]]
         elif path == f"{STUB}/model_glue.c":
             flags += (*_WARNINGS, "-Os", "-I.", *stub_folders)
-            headers = [*model_headers, *stub_headers]
+            headers = [*_model_headers(None, source), *stub_headers]
         else:
             flags += (*_WARNINGS, "-Os", *stub_folders)
         yield _Unit(path, digest([gcc.version, path, files[path], *flags, "headers", *headers]), flags)
+
+
+def _model_headers(path: str | None, source: CSource) -> list[str]:
+    """The model's headers that the model's file `path` can depend on, each as path and text; of None all of them."""
+    everything = {name for name in source.files if name.endswith(".h")}
+    reached: set[str] = set()
+    left = [] if path is None else [path]
+    while left:
+        folder, text = PurePosixPath(left[-1]).parent, source.files[left.pop()].replace("\\\n", "")
+        named = _INCLUDE.findall(text)
+        if len(named) < text.count("include"):  # in another way than is read here
+            path = None
+        found = {posixpath.normpath(place / name) for name in named for place in (folder, PurePosixPath())} & everything
+        left += found - reached
+        reached |= found
+    return [part for name in sorted(everything if path is None else reached) for part in (name, source.files[name])]
 
 
 def _link_flags(board: Board) -> tuple[str, ...]:

@@ -204,6 +204,44 @@ def test_a_changed_layer_is_the_only_file_compiled_anew(cache: Path, monkeypatch
     assert [done for done, _ in progress] == list(range(1, progress[-1][1] + 1))
 
 
+def _compiled_for(changes: dict[str, str], source: CSource, cache: Path, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The model's files that are compiled anew after these changes."""
+    build(source, load_board(M3), cache=cache)
+    compiled = set()
+    run = gcc.Gcc.run
+
+    def note(self: gcc.Gcc, arguments: list[str], folder: Path, file: str, *made: object) -> None:
+        compiled.add(file)
+        run(self, arguments, folder, file, *made)
+
+    monkeypatch.setattr(gcc.Gcc, "run", note)
+    build(replaced(source, changes), load_board(M3), cache=cache)
+    return compiled - {"the firmware", "firmware_stub/model_glue.c"}
+
+
+@pytest.mark.parametrize(
+    "include",
+    ['#include "map.h"', "  #  include <map.h>", '#include "./map.h" // twice', '#/**/include "map.h"',
+     '#define MAP "map.h"\n#include MAP', "#inc\\\nlude <map.h>"],
+)  # fmt: skip
+def test_a_changed_header_compiles_what_includes_it_anew(
+    include: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Directly or through another; and what includes headers in a way that is not understood is compiled anew."""
+    source = sample_model.sample()
+    source = replaced(
+        source,
+        {
+            "map.h": "/* first */\n",
+            "outer.h": f"{include}\n",
+            "model.c": f'#include "outer.h"\n{source.files["model.c"]}',
+            "layers/002_sum_2.c": f"{include}\n{source.files['layers/002_sum_2.c']}",
+        },
+    )
+    compiled = _compiled_for({"map.h": "/* second */\n"}, source, cache, monkeypatch)
+    assert compiled == {"model.c", "layers/002_sum_2.c"}
+
+
 @pytest.mark.parametrize(
     "change",
     [
