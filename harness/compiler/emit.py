@@ -9,6 +9,7 @@ nn_math.h        the fixed-point functions the layers use
 nn_kernels.h .c  the kernels in assembly that layers share, for cores that have them
 model_layers.h.c a table of the layers for running them one at a time; an application need not build it
 metadata.json    the map from all this back to the model
+model_map.h      the same for the ELF file, which then explains a crash without the sources
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from itertools import chain, groupby
 from pathlib import PurePath
 
 from harness.board import Target
+from harness.compiler import metadata
 from harness.compiler.arena import Plan
 from harness.compiler.csource import Layer, Placement
 from harness.compiler.graph import ABSENT, Graph, TensorId
@@ -31,6 +33,9 @@ from harness.compiler.render_c import WIDTH, array, intrinsics_of, render_functi
 from harness.compiler.scratch import scratch_of
 
 ARENA_ALIGN = 16  # bytes
+_PIECE = re.compile(
+    r"(?:\\u....|[^\\]|\\.){1,96}(?= |$)|(?:\\u....|[^\\]|\\.){1,96}"
+)  # of a text: no part of an escape
 _SPEAKS_BOOL = re.compile(r"\b(bool|true|false)\b")  # what C11 has from <stdbool.h>
 
 
@@ -50,6 +55,7 @@ def files_of(
     shared = [_shared(graph, layer, program, plan) for layer, program in zip(layers, programs, strict=True)]
     intrinsics = [intrinsics_of(program) for program in programs]
     kernels = [tuple(kernels_of(program)) for program in programs]
+    described = metadata.describe(graph, target, layers, plan, objective, without)
     files = {
         "model.h": _model_h(graph, plan, len(layers)),
         "model.c": _model_c(calls),
@@ -59,7 +65,8 @@ def files_of(
         "nn_math.h": _nn_math_h(list(dict.fromkeys(chain(*intrinsics)))),
         "weights.h": _weights_h(programs),
         "weights.c": _weights_c(programs),
-        "metadata.json": json.dumps(_metadata(graph, target, layers, plan, objective, without), indent=1) + "\n",
+        metadata.NAME: json.dumps(described, indent=1) + "\n",
+        "model_map.h": model_map_h(metadata.comments(described)),
     }
     if any(kernels):
         once = list({kernel.name: kernel for kernel in chain(*kernels)}.values())
@@ -179,6 +186,7 @@ def _model_c(calls: Sequence[str]) -> str:
             '#include "model.h"',
             "",
             '#include "layers/layers.h"',
+            '#include "model_map.h"',
             "",
             "void model_run(uint8_t *arena)",
             "{",
@@ -213,7 +221,7 @@ _MODEL_LAYERS_H = _guard(
 
 
 def _model_layers_c(layers: Sequence[Layer], calls: Sequence[str], plan: Plan) -> str:
-    lines = ['#include "model_layers.h"', "", '#include "layers/layers.h"', ""]
+    lines = ['#include "model_layers.h"', "", '#include "layers/layers.h"', '#include "model_map.h"', ""]
     for layer, call in zip(layers, calls, strict=True):
         lines += [f"static void run_{layer.index}(uint8_t *arena)", "{", *wrapped(f"    {call}"), "}", ""]
     for layer in layers:
@@ -222,6 +230,20 @@ def _model_layers_c(layers: Sequence[Layer], calls: Sequence[str], plan: Plan) -
     lines += ["", "const struct model_layer model_layers[] = {"]
     lines += [f"    {{run_{la.index}, outputs_{la.index}, {len(la.outputs)}}}, /* {la.name} */" for la in layers]
     return "\n".join([*lines, "};", ""])
+
+
+def model_map_h(comments: Sequence[str]) -> str:
+    """`metadata.comments` as C: a header for any file that is linked whenever the model is."""
+    lines = [
+        "/* The map from this code back to the model, in the ELF file: `harness crash decode` reads it there, and",
+        " * `readelf -p .comment` shows it. It takes no memory of the device. */",
+        "#if defined(__GNUC__) && defined(__ELF__)",
+    ]
+    for comment in comments:
+        # a backslash is one to C and one to the assembler
+        pieces = [piece.replace("\\", "\\" * 4) for piece in _PIECE.findall(comment)]
+        lines += ['__asm__(".ident \\""', *(f'        "{piece}"' for piece in pieces), '        "\\"");']
+    return _guard("MODEL_MAP_H", [*lines, "#endif"])
 
 
 def _layers_h(programs: Sequence[Program], shared: Sequence[frozenset[str]]) -> str:
@@ -299,53 +321,3 @@ def _layer_c(graph: Graph, layer: Layer, program: Program, shared: frozenset[str
     if _SPEAKS_BOOL.search(function):
         uses.insert(0, "#include <stdbool.h>")
     return "\n".join([*head, *uses, "", function])
-
-
-def _metadata(
-    graph: Graph, target: Target, layers: Sequence[Layer], plan: Plan, objective: str, without: Sequence[str]
-) -> dict[str, object]:
-    def tensor(t: TensorId) -> dict[str, object]:
-        described = graph.tensor(t)
-        place = plan.placements[t]
-        entry: dict[str, object] = {
-            "id": t,
-            "name": described.name,
-            "shape": list(described.shape),
-            "dtype": described.dtype.value,
-            "offset": place.offset,
-            "bytes": place.bytes,
-        }
-        if t in graph.kept:
-            entry["model_shape"] = list(graph.kept[t].shape)
-            entry["channels"] = list(graph.kept[t].channels)
-        if described.quant is not None:
-            entry["scales"] = list(described.quant.scales)
-            entry["zero_points"] = list(described.quant.zero_points)
-        return entry
-
-    return {
-        "model": graph.name,
-        "target": target.core,
-        "optimize": objective,
-        "without": list(without),
-        "arena_bytes": plan.bytes,
-        "arena_lower_bound": plan.lower_bound,
-        "inputs": list(graph.inputs),
-        "outputs": list(graph.outputs),
-        "layers": [
-            {
-                "index": layer.index,
-                "name": layer.name,
-                "op": layer.op,
-                "ops": list(layer.ops),
-                "inputs": list(layer.inputs),
-                "outputs": list(layer.outputs),
-                "file": layer.file,
-                "macs": layer.macs,
-                "schedule": layer.schedule,
-                "scratch": [{"offset": place.offset, "bytes": place.bytes} for place in layer.scratch],
-            }
-            for layer in layers
-        ],
-        "tensors": [tensor(t) for t in sorted(plan.placements)],
-    }

@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.board import Board
 from harness.compiler.csource import CSource
+from harness.compiler.metadata import read_comments
 from harness.debug.crash import Crash, explain
 from harness.debug.evidence import Evidence
 from harness.debug.identity import Identity, identify
@@ -100,12 +101,14 @@ def decode(
 ) -> Decoded:
     """What `evidence` says with the one of `elfs` that it fits.
 
-    `source`, `search` and `board` are those of `explain`. BadInput: a file is no ELF; none has the evidence's build ID,
+    `source`, `search` and `board` are those of `explain`; without `source` the map of the model in the ELF is taken.
+    BadInput: a file is no ELF; none has the evidence's build ID,
     unless `any_elf`, which then takes the first; or, without a build ID, several fit or none does.
     """
     images = [Image(path) for path in elfs]
     identities = [identify(evidence.build_id, evidence.state, evidence.listed, image) for image in images]
     image, identity = _chosen(evidence, images, identities, any_elf)
+    source = source if source is not None else read_comments(image.comments)
     crash = explain(evidence.state, image, source=source, search=search, listed=evidence.listed, board=board)
     return Decoded(crash, evidence, image, identity)
 

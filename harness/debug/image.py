@@ -110,6 +110,16 @@ class Image:
         self._function_addresses = frozenset(self._function_starts)
 
     @property
+    def comments(self) -> list[str]:
+        """The texts of .ident and #ident; those of equal words once."""
+        section = self._elf.get_section_by_name(".comment")
+        try:
+            data = section.data() if section is not None else b""
+        except MALFORMED:
+            return []
+        return [text.decode("utf-8", "replace") for text in data.split(b"\0") if text]
+
+    @property
     def has_symbols(self) -> bool:
         """Whether functions have names; a file that was stripped has none."""
         return bool(self.functions)

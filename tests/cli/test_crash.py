@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import socket
+import subprocess
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -84,14 +85,28 @@ def test_the_recorded_serial_line_gives_the_report_of_the_live_run(run: Run, cra
     assert all(Path(file).is_relative_to(elsewhere) for file in opened)
 
 
-def test_without_the_sources_only_the_names_of_layers_and_tensors_are_missing(
-    run: Run, crashed: Path, elsewhere: Path
-) -> None:
-    found = decoded(run, elsewhere / "uart.log", "--elf", elsewhere / "firmware.elf")["crash"]
+def test_the_elf_alone_has_the_names_of_layers_and_tensors(run: Run, crashed: Path, elsewhere: Path) -> None:
+    """What is missing without the sources are their lines."""
+    found = decoded(run, elsewhere / "uart.log", "--elf", elsewhere / "firmware.elf", "--board", BOARD)["crash"]
+    truth = live(crashed)
+    for entry in ("kind", "address", "sentence", "layer", "notes", "registers", "fingerprint"):
+        assert found[entry] == truth[entry], entry
+    own, theirs = ([(f["function"], f["line"], f["label"]) for f in crash["frames"]] for crash in (found, truth))
+    assert own == theirs
+    assert any(f"layer {LAYER} of 4, " in label for *_, label in own)
+
+
+def test_without_any_map_the_layer_is_the_one_that_the_firmware_noted(run: Run, crashed: Path, elsewhere: Path) -> None:
+    elf = elsewhere / "firmware.elf"
+    subprocess.run(["arm-none-eabi-objcopy", "-R", ".comment", str(elf)], check=True)
+    found = decoded(run, elsewhere / "uart.log", "--elf", elf)["crash"]
     truth = live(crashed)
     assert [f["function"] for f in found["frames"]] == [f["function"] for f in truth["frames"]]
-    assert found["layer"] == LAYER  # the firmware noted it
+    assert found["layer"] == LAYER
     assert (found["kind"], found["address"]) == (truth["kind"], truth["address"])
+    assert decoded(run, elsewhere / "uart.log", "--elf", elf, "--sources", elsewhere)["crash"]["sentence"] in (
+        truth["sentence"],
+    )
 
 
 @pytest.mark.parametrize("render", [logs.zephyr, logs.cmbacktrace, logs.mbed, logs.nuttx, logs.handler])

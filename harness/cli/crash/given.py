@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _PATH = click.Path(path_type=Path)
 _NUMBER = click.IntRange(min=1)
 _ELF = "The firmware that crashed, unstripped; of several the one with the right build ID."
-_SOURCES = "What `harness compile` wrote, or the artefacts of a run: names layers and tensors."
+_SOURCES = "What `harness compile` wrote, or the artefacts of a run: source files are looked for there."
 _BOARD = "A board's name, or its TOML file: names what lies at an address beside the firmware."
 _WHICH = "Which crash, where the log has several."
 _LARGEST = 1 << 26  # bytes of a log that are read
