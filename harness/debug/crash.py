@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +13,7 @@ from pathlib import Path
 from harness.board import Board
 from harness.compiler.csource import CSource, Layer
 from harness.cpustate import CpuState
+from harness.debug.arenas import RUN, Arena, arena_of
 from harness.debug.disassembly import Disassembler
 from harness.debug.dwarf.cfi import CallFrames
 from harness.debug.dwarf.variables import VariableReader
@@ -120,7 +121,7 @@ class _Explanation:
     def crash(self) -> Crash:
         rows = list(self._rows())
         layer = self._layer([row.frame for row in rows])
-        places = AddressMap(self.image, self.source, layer, self.board)
+        places = AddressMap(self.image, self.source, layer, self.board, self._arena(rows, layer))
         rows = self._with_variables(rows, places)
         frames = tuple(row.frame for row in rows)
         found = refined(self.diagnosis, places, self.state)
@@ -195,9 +196,25 @@ class _Explanation:
         guessed = next((f.layer for f in frames if f.layer is not None), None)
         return self.layers.number(next((n for n in (certain, noted, guessed) if n is not None), None))
 
+    def _arena(self, rows: Sequence[_Row], layer: Layer | None) -> Arena | None:
+        arena = arena_of(self.image)
+        if arena is not None or self.source is None:
+            return arena
+        names = {RUN, layer.name if layer is not None else RUN}
+        running = [row for row in rows if row.place is not None and row.frame.function in names]
+        reader = self._variables(lambda address: "")
+        arguments = {
+            row.frame.function: [v.number if v.points else None for v in reader.of(row.step, row.place) if v.argument]
+            for row in reversed(running)
+            if row.place is not None
+        }
+        return arena_of(self.image, self.source, layer, arguments)
+
+    def _variables(self, describe: Callable[[int], str]) -> VariableReader:
+        return VariableReader(self.image, self.memory, self.chain.frames, self.call_frames, self.symbols, describe)
+
     def _with_variables(self, rows: Sequence[_Row], places: AddressMap) -> list[_Row]:
-        steps = self.chain.frames
-        reader = VariableReader(self.image, self.memory, steps, self.call_frames, self.symbols, places.brief)
+        reader = self._variables(places.brief)
         found = []
         for row in rows:
             variables = reader.of(row.step, row.place) if row.place is not None else ()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from harness.board import Board
 from harness.compiler.csource import CSource, Layer
 from harness.compiler.graph import TensorId
+from harness.debug.arenas import Arena, arena_of
 from harness.debug.image import Image
 from harness.debug.unwinding.stacks import Stack, stack_top, stacks
 
@@ -15,9 +16,7 @@ NULL_PAGE = 256  # bytes; the offsets that a field of a structure at NULL usuall
 _BEYOND = 4096  # bytes past the arena or below the stack that are still told as a distance from it
 _PERIPHERAL = 4096  # bytes that a peripheral's registers take at most
 
-# names the firmware stub gives to its memory
-ARENA = "harness_arena"
-STACK_GUARD = "harness_stack_guard"  # lowest of the bytes below the stack that nothing may touch
+STACK_GUARD = "harness_stack_guard"  # lowest of the bytes below the firmware stub's stack that nothing may touch
 
 # the architecture's memory map (DDI 0403E B3.1, table B3-1): end, name
 _REGIONS = (
@@ -59,17 +58,23 @@ class Place:
 
 class AddressMap:
     """The places of one firmware. `source` adds the tensors in the arena, `layer` the layer whose tensors go first,
-    `board` the names of its memories and of the peripheral it talks through."""
+    `board` the names of its memories and of the peripheral it talks through. `arena` is for firmware of which
+    `arena_of` needs to know more than the image."""
 
     def __init__(
-        self, image: Image, source: CSource | None = None, layer: Layer | None = None, board: Board | None = None
+        self,
+        image: Image,
+        source: CSource | None = None,
+        layer: Layer | None = None,
+        board: Board | None = None,
+        arena: Arena | None = None,
     ) -> None:
         self._image = image
         self._board = board
         self._source = source
         self._layer = layer
-        arena = image.symbol(ARENA)
-        self._arena = arena if arena is not None and arena.size else None
+        self.arena = arena if arena is not None else arena_of(image)
+        self._arena = self.arena if self.arena is not None and self.arena.exists else None
         self._stacks = stacks(image)
 
     def at(self, address: int) -> Place:
@@ -106,8 +111,8 @@ class AddressMap:
         if above is not None:
             yield Place("below_stack", f"{_bytes(above.bottom - address)} past the end of {above.text}")
         yield from self._of_the_file(address)
-        if self._arena is not None and (past := address - self._arena.address - self._arena.size) in range(_BEYOND):
-            yield Place("past_arena", f"{_bytes(past)} past the end of the arena of {_bytes(self._arena.size)}")
+        if self._arena is not None and (past := address - self._arena.address - self._arena.bytes) in range(_BEYOND):
+            yield Place("past_arena", f"{_bytes(past)} past the end of the arena of {_bytes(self._arena.bytes)}")
         yield from self._of_the_board(address)
         region = next((name for end, name in _REGIONS if address < end), "address space")
         unit = next((name for start, end, name in _SYSTEM if start <= address < end), None)
@@ -150,16 +155,11 @@ class AddressMap:
         )
 
     @property
-    def arena(self) -> int | None:
-        """The address of the arena."""
-        return None if self._arena is None else self._arena.address
-
-    @property
     def reach(self) -> range:
         """Where an access may come to that runs on from the arena: to the end of its memory and a little more."""
         if self._arena is None:
             return range(0)
-        start, end = self._arena.address, self._arena.address + self._arena.size
+        start, end = self._arena.address, self._arena.address + self._arena.bytes
         memories = self._board.memory if self._board is not None else ()
         end = max([end, *(memory.end for memory in memories if memory.address <= start < memory.end)])
         return range(max(0, start - _BEYOND), end + _BEYOND)

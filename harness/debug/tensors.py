@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from harness.compiler.csource import CSource, Layer, Placement
 from harness.compiler.graph import TensorId
-from harness.debug.places import ARENA, quoted
+from harness.debug.arenas import Arena
+from harness.debug.places import quoted
 
 Role = Literal["input", "output", "part", "scratch"]
 
@@ -30,7 +31,8 @@ class LayerTensor:
     element_bytes: int
     offset: int  # in the arena
     bytes: int  # that it takes there; fewer than its shape says where channels were found to be constant
-    address: int | None  # None where the firmware has no arena
+    arena: str  # its name
+    address: int | None  # None where the arena is not known, or is no memory
 
     @property
     def elements(self) -> int:
@@ -43,7 +45,7 @@ class LayerTensor:
     @property
     def place(self) -> str:
         """Such as `harness_arena+0x40, 0x20000440`."""
-        symbol = f"{ARENA}+0x{self.offset:x}"
+        symbol = f"{self.arena}+0x{self.offset:x}"
         return symbol if self.address is None else f"{symbol}, 0x{self.address:08x}"
 
     def element(self, address: int) -> int:
@@ -60,14 +62,14 @@ class LayerTensor:
             "dtype": self.dtype,
             "elements": self.elements,
             "bytes": self.bytes,
-            "symbol": ARENA,
+            "symbol": self.arena,
             "offset": self.offset,
             "address": self.address,
         }
 
 
-def layer_tensors(source: CSource, layer: Layer, arena: int | None) -> tuple[LayerTensor, ...]:
-    """What `layer` reads, makes and uses, in this order; `arena` is the address of the tensors' memory."""
+def layer_tensors(source: CSource, layer: Layer, arena: Arena | None) -> tuple[LayerTensor, ...]:
+    """What `layer` reads, makes and uses, in this order; `arena` is the tensors' memory."""
     roles: list[tuple[Role, TensorId]] = [("input", tensor) for tensor in layer.inputs]
     roles += [("output", tensor) for tensor in layer.outputs]
     roles += [("part", tensor) for tensor in layer.parts]
@@ -79,22 +81,14 @@ def layer_tensors(source: CSource, layer: Layer, arena: int | None) -> tuple[Lay
     return (*found, *(_view(source, "scratch", None, place, arena) for place in layer.scratch))
 
 
-def _view(source: CSource, role: Role, tensor: TensorId | None, place: Placement, arena: int | None) -> LayerTensor:
-    address = None if arena is None else arena + place.offset
+def _view(source: CSource, role: Role, tensor: TensorId | None, place: Placement, arena: Arena | None) -> LayerTensor:
+    name, address = ("arena", None) if arena is None else (arena.name, arena.address + place.offset)
+    where = name, address if arena is not None and arena.exists else None
     if tensor is None:
-        return LayerTensor(role, None, "", (place.bytes,), "", 1, place.offset, place.bytes, address)
+        return LayerTensor(role, None, "", (place.bytes,), "", 1, place.offset, place.bytes, *where)
     info = source.graph.tensors[tensor]
-    return LayerTensor(
-        role,
-        tensor,
-        info.label,
-        tuple(info.shape),
-        info.dtype.value,
-        info.dtype.bytes,
-        place.offset,
-        place.bytes,
-        address,
-    )
+    kind = info.label, tuple(info.shape), info.dtype.value, info.dtype.bytes
+    return LayerTensor(role, tensor, *kind, place.offset, place.bytes, *where)
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,9 @@ def sentences(
         yield f"{what} 0x{found.address:08x}, {place.text}."
     if left is not None:
         yield left.text
+    if places.arena is not None and not places.arena.exists:
+        start = places.arena.address
+        yield f"The model was given an arena at 0x{start:08x}, {places.at(start).text}."
 
 
 def notes(state: CpuState, chain: Chain, frames: Sequence[Frame], layer: Layer | None) -> Iterator[str]:

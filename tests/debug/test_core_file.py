@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 
 from harness.board import load_board
 from harness.cpustate import FAULT_STATUS_ADDRESSES, CpuState, MemorySpan
+from harness.debug.arenas import ARENA
 from harness.debug.crash import explain
 from harness.debug.gdb.core_file import core_file, is_core, read_core, unknown_registers
 from harness.debug.gdb.view import CORE_REGISTERS, UNKNOWN
 from harness.debug.image import Image
 from harness.debug.memory import joined, live_memory
-from harness.debug.places import ARENA
 from harness.errors import BadInput
 from harness.firmware import build
 from harness.session import open_session

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,21 +11,23 @@ import pytest
 
 from harness.board import load_board
 from harness.compiler.csource import Placement
+from harness.debug.arenas import Arena, arena_of
+from harness.debug.crash import explain
 from harness.debug.image import Image
 from harness.debug.places import AddressMap
 from harness.debug.stops import explain_stop
 from harness.debug.tensors import LayerTensor, layer_tensors, overrun
 from harness.debug.traceback import Crash
-from harness.firmware import build
+from harness.firmware import Firmware, build
 from harness.session import open_session
 from harness.verdict import TargetStopped
 from tests.debug.model import three_layers
 from tests.sample_model import sample, with_kernel
 
 ARENA = 0x20000000
-INPUT = LayerTensor("input", 1, "in", (4, 4), "int8", 1, 0, 16, ARENA)
-OUTPUT = LayerTensor("output", 2, "out", (8,), "int32", 4, 16, 32, ARENA + 16)
-SCRATCH = LayerTensor("scratch", None, "", (16,), "", 1, 48, 16, ARENA + 48)
+INPUT = LayerTensor("input", 1, "in", (4, 4), "int8", 1, 0, 16, "arena", ARENA)
+OUTPUT = LayerTensor("output", 2, "out", (8,), "int32", 4, 16, 32, "arena", ARENA + 16)
+SCRATCH = LayerTensor("scratch", None, "", (16,), "", 1, 48, 16, "arena", ARENA + 48)
 HERE = (INPUT, OUTPUT, SCRATCH)
 REACH = range(ARENA - 4096, ARENA + 64 + 4096)
 
@@ -83,18 +87,19 @@ def test_what_left_no_tensor(address: int, bases: list[tuple[str, int]]) -> None
 def test_the_tensors_of_a_layer_with_their_places() -> None:
     source = three_layers()
     layer = replace(source.layers[1], scratch=(Placement(56, 8),))
-    found = layer_tensors(source, layer, ARENA)
+    found = layer_tensors(source, layer, Arena("memory", ARENA, 64))
     assert [(t.role, t.tensor, t.shape, t.dtype, t.elements) for t in found] == [
         ("input", 0, (16,), "int8", 16),
         ("output", 1, (4, 2), "int32", 8),
         ("scratch", None, (8,), "", 8),
     ]
     assert [t.place for t in found] == [
-        "harness_arena+0x0, 0x20000000",
-        "harness_arena+0x10, 0x20000010",
-        "harness_arena+0x38, 0x20000038",
+        "memory+0x0, 0x20000000",
+        "memory+0x10, 0x20000010",
+        "memory+0x38, 0x20000038",
     ]
-    assert layer_tensors(source, layer, None)[1].place == "harness_arena+0x10"
+    assert layer_tensors(source, layer, None)[1].place == "arena+0x10"
+    assert layer_tensors(source, layer, Arena("memory", ARENA, 64, exists=False))[1].place == "memory+0x10"
 
 
 # ---- from a loop that runs on to the sentence
@@ -116,15 +121,19 @@ LOOPS = {
 }
 
 
-def _crash(board_name: str, loop: str, level: str, folder: Path) -> tuple[Crash, int]:
-    """The crash, and the address of the arena."""
+def _stopped(board_name: str, loop: str, level: str, folder: Path) -> tuple[TargetStopped, Firmware]:
     board = load_board(board_name)
     source = with_kernel(sample(board.target.core), 1, LOOPS[loop])
     firmware = build(source, board, level=level, cache=folder)
-    with open_session(firmware, board) as session:
-        with pytest.raises(TargetStopped) as stopped:
-            session.run_layers()
-        crash = explain_stop(stopped.value, firmware.elf, source=source, board=board)
+    with open_session(firmware, board) as session, pytest.raises(TargetStopped) as stopped:
+        session.run_layers()
+    return stopped.value, firmware
+
+
+def _crash(board_name: str, loop: str, level: str, folder: Path) -> tuple[Crash, int]:
+    """The crash, and the address of the arena."""
+    stopped, firmware = _stopped(board_name, loop, level, folder)
+    crash = explain_stop(stopped, firmware.elf, source=firmware.source, board=firmware.board)
     arena = Image(firmware.elf).symbol("harness_arena")
     assert crash is not None
     assert arena is not None
@@ -165,6 +174,63 @@ def test_an_index_that_is_garbage_names_the_tensor_it_was_meant_for(toolchain: N
     assert crash.overrun.element == 0x40000000
     assert crash.address == arena + sample().placements[output].offset + 0x40000000
     assert "holds its start" in crash.sentence
+
+
+@pytest.mark.parametrize("level", ["-O0", "-O2", "-Os"])
+@pytest.mark.parametrize("loop", ["walking", "reading"])
+@pytest.mark.parametrize("board_name", ["qemu_cortex_m0", "qemu_cortex_m33", "qemu_cortex_m55"])
+def test_an_arena_of_any_name_is_found_by_what_the_layer_was_given(
+    board_name: str, loop: str, level: str, toolchain: None, tmp_path: Path
+) -> None:
+    """The firmware of others calls `model_run` with a variable that nobody here knows."""
+    stopped, firmware = _stopped(board_name, loop, level, tmp_path)
+    assert stopped.state is not None
+    renamed = firmware.elf.with_name("renamed.elf")  # the sources are found beside it
+    command = ["arm-none-eabi-objcopy", "--redefine-sym", "harness_arena=memory", str(firmware.elf), str(renamed)]
+    subprocess.run(command, check=True, timeout=60)
+    known, found = (
+        explain(stopped.state, elf, source=firmware.source, board=firmware.board).to_json()
+        for elf in (firmware.elf, renamed)
+    )
+    assert known["overrun"] is not None
+    assert json.dumps(known).replace("harness_arena", "memory") == json.dumps(found)
+
+
+def test_where_the_arena_is(toolchain: None, tmp_path: Path) -> None:
+    text = "unsigned char before[64], memory[64];\nint entry(void) { return before[0] + memory[0]; }\n"
+    (tmp_path / "a.c").write_text(text)
+    command = ["arm-none-eabi-gcc", "-mcpu=cortex-m3", "-mthumb", "-nostdlib", "-Wl,-e,entry,-Tdata=0x20000000", "a.c",
+               "-o", "a.elf"]  # fmt: skip
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=60)
+    image = Image(tmp_path / "a.elf")
+    memory = image.symbol("memory")
+    assert memory is not None
+    source, start = three_layers(), memory.address
+    layer = source.layers[1]
+    (reads,), (makes,) = ((source.placements[t].offset for t in ts) for ts in (layer.inputs, layer.outputs))
+
+    def found(**arguments: list[int | None]) -> Arena | None:
+        return arena_of(image, source, layer, arguments)
+
+    here = Arena("memory", start, source.arena_bytes)
+    given = [start + reads, start + makes]
+    assert found(model_run=[start]) == here
+    assert found(**{layer.name: given}) == here
+    assert found(**{layer.name: [None, given[1]]}) == found(**{layer.name: [given[0], None]}) == here
+    assert found(model_run=[start], **{layer.name: given}) == here
+    inside = found(model_run=[start + 16])
+    assert inside is not None
+    assert inside.name == "memory+0x10"
+    nowhere = found(model_run=[0x60000000])
+    assert nowhere == Arena("arena", 0x60000000, source.arena_bytes, exists=False)
+    assert not nowhere.covers(0x60000000)
+    # contradictions, and what says nothing
+    assert found(model_run=[start + 64], **{layer.name: given}) is None
+    assert found(**{layer.name: [given[0], given[1] + 1]}) is None
+    assert found(**{layer.name: [*given, start]}) is None
+    assert found(**{layer.name: [None, None]}) is None
+    assert found(other=[start]) is None
+    assert arena_of(image, None, layer, {"model_run": [start]}) is None
 
 
 def test_a_boards_memories_and_uart_have_names(toolchain: None, tmp_path: Path) -> None:

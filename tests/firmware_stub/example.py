@@ -41,6 +41,12 @@ def line_of(text: str) -> int:
     return number
 
 
+def nowhere(core: str) -> int:
+    """The address with nothing that the Makefile gives the firmware of `core`."""
+    (line,) = (text for text in (EXAMPLE / "Makefile").read_text().splitlines() if text.startswith(f"{core} "))
+    return int(line.rpartition("|")[2], 16)
+
+
 class Terminal:
     """The firmware's UART. `log` is all it said."""
 

@@ -12,11 +12,13 @@ import pytest
 from elftools.elf.elffile import ELFFile
 
 from harness.debug.crash import Crash, explain
+from harness.debug.decode import decode
+from harness.debug.evidence import read_evidence
 from harness.rpc.fault_record import FaultRecord, RecordFlag
 from harness.rpc.fault_text import records_in_text
 from harness.toolchain import elf as elf_file
 from harness.toolchain.link_map import placed
-from tests.firmware_stub.example import EXAMPLE, Terminal, build, line_of, running
+from tests.firmware_stub.example import EXAMPLE, Terminal, build, line_of, nowhere, running
 
 CORES = tuple(f"cortex-{core}" for core in ("m0", "m3", "m4", "m7", "m33", "m55"))
 
@@ -68,6 +70,21 @@ def test_a_crash_on_the_main_stack(terminal: Terminal, core: str) -> None:
     case_m = line_of("case 'm':") + 1
     run = line_of("obey();")
     assert chain(explained(record, core)) == [*IN_THE_MODEL, ("obey", case_m), ("main", run)]
+
+
+def test_the_report_names_layer_tensors_and_the_arena_that_is_none(terminal: Terminal, core: str) -> None:
+    """From what the terminal said and the ELF file alone."""
+    said = terminal.send("m", "started") + terminal.wait("a crash is on record")
+    found = decode(read_evidence(said.encode(), "terminal"), [build(core)])
+    assert found.warnings == ()
+    crash = found.crash
+    assert crash.running is not None
+    assert (crash.running.index, crash.running.op) == (0, "CONV_2D")
+    assert ['"spectrogram"' in tensor.label for tensor in crash.running.tensors[:1]] == [True]
+    assert {tensor.place for tensor in crash.running.tensors} == {
+        f"arena+0x{tensor.offset:x}" for tensor in crash.running.tensors
+    }
+    assert f"The model was given an arena at 0x{nowhere(core):08x}, where this firmware has nothing" in crash.sentence
 
 
 @pytest.mark.parametrize("command", ["p", "u"])
