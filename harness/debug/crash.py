@@ -184,8 +184,8 @@ class _Explanation:
         return ", ".join([*parts, f"guessed from {self._origin(step)}"] if step.via == "scan" else parts)
 
     def _origin(self, step: StackFrame) -> str:
-        """What a guess rests on."""
-        if step.registers:
+        """What a guess rests on. One that jumped on to the next instead of calling it rests on what the next does."""
+        if step.registers or step.exact:
             return "the stack"
         return "the target's own list" if step.pc in self.listed else "LR"
 

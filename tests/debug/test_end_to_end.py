@@ -110,6 +110,8 @@ def test_a_stack_overflow_with_its_deepest_chain(board: str, stop: Stop) -> None
     assert "stack of" in crash.sentence
     assert [frame.function for frame in crash.frames[1:4]] == ["double_1"] * 3
     assert "here" in _here(crash)
+    guessed = {frame.label.rpartition(", ")[2] for frame in crash.frames if frame.via == "scan"}
+    assert guessed <= {"guessed from the stack"}  # also of what jumped on: rpc_dispatch
 
 
 @pytest.mark.parametrize("board", ["qemu_cortex_m0", "qemu_cortex_m3"])
