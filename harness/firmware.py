@@ -212,40 +212,34 @@ def _units(files: Mapping[str, str], source: CSource, board: Board, gcc: Gcc, le
     """The files to compile. An object is named after all it can depend on, headers included."""
     host = board.cpu.architecture == "host"
     machine = (*board.cpu.flags, *(_SANITIZERS if host else _EMBEDDED))
-    stub_folders = tuple(f"-I{PurePosixPath(STUB, folder)}" for folder in _stub_folders(board))
-    stub_headers = [
-        part for path in sorted(files) if path.startswith(STUB) and path.endswith(".h") for part in (path, files[path])
-    ]
+    stub = tuple(str(PurePosixPath(STUB, folder)) for folder in _stub_folders(board))
     for path in sorted(files):
         if not path.endswith(".c"):
             continue
-        flags: tuple[str, ...] = (*machine, *_COMMON)
-        headers = stub_headers
+        optimised, folders = "-Os", stub
         if path in source.files:
-            flags += (*_WARNINGS, level, "-I.", f"-I{STUB}")
-            headers = [*_model_headers(path, source), files[f"{STUB}/harness_log.h"]]
+            optimised, folders = level, (".", STUB)
         elif path == f"{STUB}/model_glue.c":
-            flags += (*_WARNINGS, "-Os", "-I.", *stub_folders)
-            headers = [*_model_headers(None, source), *stub_headers]
-        else:
-            flags += (*_WARNINGS, "-Os", *stub_folders)
-        yield _Unit(path, digest([gcc.version, path, files[path], *flags, "headers", *headers]), flags)
+            folders = (".", *stub)
+        flags = (*machine, *_COMMON, *_WARNINGS, optimised, *(f"-I{folder}" for folder in folders))
+        included = [part for name in _included(path, files, folders) for part in (name, files[name])]
+        yield _Unit(path, digest([gcc.version, path, files[path], *flags, "included", *included]), flags)
 
 
-def _model_headers(path: str | None, source: CSource) -> list[str]:
-    """The model's headers that the model's file `path` can depend on, each as path and text; of None all of them."""
-    everything = {name for name in source.files if name.endswith(".h")}
+def _included(path: str, files: Mapping[str, str], folders: Sequence[str]) -> list[str]:
+    """The files that `path` can include, itself or through others, with `folders` as the include path."""
     reached: set[str] = set()
-    left = [] if path is None else [path]
+    left = [path]
     while left:
-        folder, text = PurePosixPath(left[-1]).parent, source.files[left.pop()].replace("\\\n", "")
+        folder, text = posixpath.dirname(left[-1]), files[left.pop()].replace("\\\n", "")
         named = _INCLUDE.findall(text)
-        if len(named) < text.count("include"):  # in another way than is read here
-            path = None
-        found = {posixpath.normpath(place / name) for name in named for place in (folder, PurePosixPath())} & everything
-        left += found - reached
-        reached |= found
-    return [part for name in sorted(everything if path is None else reached) for part in (name, source.files[name])]
+        if len(named) < text.count("include"):  # in another way than is read here: it can be any header
+            headers = [PurePosixPath(name) for name in sorted(files) if not name.endswith(".c")]
+            return [str(header) for header in headers if any(map(header.is_relative_to, folders))]
+        found = {posixpath.normpath(posixpath.join(place, name)) for name in named for place in (folder, *folders)}
+        left += (found - reached) & files.keys()
+        reached |= found & files.keys()
+    return sorted(reached)
 
 
 def _link_flags(board: Board) -> tuple[str, ...]:
