@@ -27,7 +27,7 @@ from harness.cpustate import CpuState
 from harness.errors import RunnerFailed
 from harness.runners.base import ExitKind
 from harness.runners.qemu import QemuRunner, QemuTarget
-from tests.debug.gdbstub import Connection
+from tests.debug.gdb.gdbstub import Connection
 from tests.runners.repl import memories, uart
 
 MACHINE = "mps2-an386"

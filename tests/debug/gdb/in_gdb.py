@@ -1,5 +1,5 @@
 """Runs inside gdb: looks at one target after the other and writes down what gdb shows. Input and output are the JSON
-files named by the environment; see `tests/debug/gdb.py`."""
+files named by the environment; see `sights.py`."""
 
 import json
 import os

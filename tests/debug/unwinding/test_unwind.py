@@ -17,7 +17,7 @@ from harness.debug.thumb import call_before, is_wide
 from harness.debug.unwinding.unwind import Unwinder
 from tests.debug import lab
 from tests.debug.conftest import Crashes
-from tests.debug.gdbstub import Stub
+from tests.debug.gdb.gdbstub import Stub
 
 
 @pytest.mark.parametrize("level", lab.LEVELS)

@@ -1,4 +1,4 @@
-"""Runs inside gdb: writes every frame of every state, with its variables, as JSON. `tests/debug/still.py` starts it.
+"""Runs inside gdb: writes every frame of every state, with its variables, as JSON. `still.py` starts it.
 
 A value is ["int", n, size, signed], ["pointer", n], ["bool", n], ["enum", text], ["char", n], ["float", x, size],
 ["array", [values], elements], ["record", [[name, value], …]], or a phrase for what is not there.

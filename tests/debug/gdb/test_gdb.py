@@ -19,10 +19,11 @@ from harness.debug.gdb.server import GdbServer
 from harness.debug.gdb.target import GdbTarget
 from harness.debug.gdb.view import CORE_REGISTERS, UNKNOWN
 from harness.debug.image import Image
-from tests.debug import gdb, lab
+from tests.debug import lab
 from tests.debug.conftest import Crashes
+from tests.debug.gdb import sights
 
-pytestmark = gdb.needs_gdb
+pytestmark = sights.needs_gdb
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def _limit(core: str, crash: lab.Crashed, limits: Sequence[Limit]) -> Limit | No
     return None
 
 
-def _agrees(seen: gdb.Seen, report: Crash, image: Image, limit: Limit | None) -> bool:
+def _agrees(seen: sights.Seen, report: Crash, image: Image, limit: Limit | None) -> bool:
     """Whether gdb's frames are those of the report. Asserts what must hold even where it cannot go on."""
     ours = [
         lab.Expected(f.function, f.line, Path(f.file).name if f.file else "", f.inlined)
@@ -81,7 +82,7 @@ def _agrees(seen: gdb.Seen, report: Crash, image: Image, limit: Limit | None) ->
     theirs = [frame for frame in seen.frames if frame.kind != "exception"]
     if theirs and not image.may_run(theirs[0].pc):
         theirs.pop(0)  # gdb has a frame for the place that was jumped to; the report begins with who jumped
-    equal = len(theirs) >= len(ours) and all(map(gdb.Frame.is_at, theirs, ours))
+    equal = len(theirs) >= len(ours) and all(map(sights.Frame.is_at, theirs, ours))
     beyond = theirs[len(ours) :]
     if equal and beyond and limit is None:
         # nothing called the thread's entry: gdb goes on with what its return address points at
@@ -91,7 +92,7 @@ def _agrees(seen: gdb.Seen, report: Crash, image: Image, limit: Limit | None) ->
         known = 0 if limit.last is None else [place.function for place in ours].index(limit.last) + 1
         assert len(theirs) >= known
         assert known or not theirs, "gdb has frames where it cannot know any"
-        assert all(map(gdb.Frame.is_at, theirs, ours[:known]))
+        assert all(map(sights.Frame.is_at, theirs, ours[:known]))
     return equal
 
 
@@ -99,13 +100,13 @@ def _complete(report: Crash) -> bool:
     return not any("may be incomplete" in note for note in report.notes)
 
 
-def _check_registers(seen: gdb.Seen, crash: lab.Crashed, unknown: int | None) -> None:
+def _check_registers(seen: sights.Seen, crash: lab.Crashed, unknown: int | None) -> None:
     for name in CORE_REGISTERS:
         known = crash.state.registers.get(name, {"pc": UNKNOWN, "xpsr": unknown and 1 << 24}.get(name, unknown))
         assert seen.register(name) == known, name
 
 
-def _check_memory(seen: gdb.Seen, crash: lab.Crashed) -> None:
+def _check_memory(seen: sights.Seen, crash: lab.Crashed) -> None:
     spans = crash.state.memory
     assert len(spans) >= 2
     assert seen.memory[: len(spans)] == tuple(span.data for span in spans)
@@ -130,9 +131,9 @@ def test_the_core_file_of_every_crash_gives_what_the_report_says(
         reports.append(explain(crash.state, image))
         file = tmp_path / f"{number}.core"
         file.write_bytes(core_file(crash.state, report=reports[-1].to_json()))
-        targets.append(gdb.Target(f"core-file {file}", _wanted(crash)))
-    sights = gdb.look(found.elf, targets, tmp_path)
-    for crash, report, seen in zip(found.found, reports, sights, strict=True):
+        targets.append(sights.Target(f"core-file {file}", _wanted(crash)))
+    views = sights.look(found.elf, targets, tmp_path)
+    for crash, report, seen in zip(found.found, reports, views, strict=True):
         assert "warning" not in seen.said.replace(_DISCARDED, "")
         name = f"{crash.scenario.name}, process stack: {crash.on_process_stack}"
         limit = _limit(core, crash, (*LIMITS, *OF_CORE_FILES))
@@ -154,7 +155,7 @@ def test_the_remote_stub_gives_what_the_report_says_also_across_both_stacks(
     for crash in found.found:
         reports.append(explain(crash.state, image))
         servers.append(GdbServer())
-        targets.append(gdb.Target(f"target remote :{servers[-1].port}", _wanted(crash), ("detach",)))
+        targets.append(sights.Target(f"target remote :{servers[-1].port}", _wanted(crash), ("detach",)))
 
     def serve() -> None:
         for server, crash, report in zip(servers, found.found, reports, strict=True):
@@ -163,13 +164,13 @@ def test_the_remote_stub_gives_what_the_report_says_also_across_both_stacks(
     thread = Thread(target=serve)
     thread.start()
     try:
-        sights = gdb.look(found.elf, targets, tmp_path)
+        views = sights.look(found.elf, targets, tmp_path)
     finally:
         for server in servers:
             server.close()
         thread.join(10)
     assert not thread.is_alive()
-    for crash, report, seen in zip(found.found, reports, sights, strict=True):
+    for crash, report, seen in zip(found.found, reports, views, strict=True):
         name = f"{crash.scenario.name}, process stack: {crash.on_process_stack}"
         limit = _limit(core, crash, LIMITS)
         agrees = _agrees(seen, report, image, limit)

@@ -21,7 +21,7 @@ from harness.debug.gdb.target import GdbTarget
 from harness.debug.gdb.view import UNKNOWN
 from harness.debug.image import Image
 from harness.errors import BadInput, RunnerFailed
-from tests.debug import gdb
+from tests.debug.gdb import sights
 
 RAM = 0x20000000
 STATE = CpuState(
@@ -267,12 +267,12 @@ def test_a_port_that_is_taken_or_none_is_one_error() -> None:
         GdbServer(70000)
 
 
-@gdb.needs_gdb
+@sights.needs_gdb
 def test_gdb_shows_the_report_refuses_to_run_and_detaches(image: Image, tmp_path: Path) -> None:
     target = GdbTarget(STATE, image, kind="divide_by_zero", report=["Division by zero — in divide.", "#0 divide"])
     with _serving(target) as (server, thread):
         commands = ("monitor report", "monitor help", "stepi", "p $r2", "p $pc", "detach")
-        (seen,) = gdb.look(image.path, [gdb.Target(f"target remote :{server.port}", commands=commands)], tmp_path)
+        (seen,) = sights.look(image.path, [sights.Target(f"target remote :{server.port}", commands=commands)], tmp_path)
         thread.join(10)
         assert not thread.is_alive()
     assert seen.answers[0] == "Division by zero — in divide.\n#0 divide\n"

@@ -22,8 +22,8 @@ from harness.debug.symbolise import Place, Symboliser
 from harness.debug.unwinding.unwind import Unwinder
 from tests.debug import lab
 from tests.debug.conftest import Crashes
-from tests.debug.gdbstub import Stub
-from tests.debug.still import gdb_says
+from tests.debug.gdb.gdbstub import Stub
+from tests.debug.gdb.still import gdb_says
 
 ABSENT = ("optimized out",)
 Frames = list[tuple[Place, int, tuple[Variable, ...]]]
