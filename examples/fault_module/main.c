@@ -2,8 +2,9 @@
  * Runs a model, and crashes when told so by a character on the UART:
  *
  *     r  runs the model as it should be        m  with an arena that is not there, on the main stack
- *     l  prints the record that is kept        p  the same in a thread with a stack of its own
- *     c  clears it                             u  the same in such a thread without privileges
+ *     l  prints the record that is kept        d  the same with interrupts disabled
+ *     c  clears it                             p  the same in a thread with a stack of its own
+ *                                              u  the same in such a thread without privileges
  *                                              i  the same in an interrupt of a thread
  *                                              o  lets the main stack overflow
  *                                              a  fails an assertion
@@ -133,6 +134,9 @@ __attribute__((noinline)) static void obey(void)
         layerproof_fault_clear();
         say("cleared");
         break;
+    case 'd':
+        __asm volatile("cpsid i" ::: "memory");
+        /* fall through */
     case 'm':
         classify((uint8_t *)NOWHERE);
         break;

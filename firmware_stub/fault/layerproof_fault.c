@@ -394,7 +394,7 @@ static void save_build_id(void)
 }
 
 /* All that is gone once the handler has been left. */
-static void save_registers(const struct layerproof_fault_entry *entry)
+static void save_registers(const struct layerproof_fault_entry *entry, uint32_t primask)
 {
     for (uint32_t i = 0; i < sizeof *record / 4u; i++) {
         ((volatile uint32_t *)record)[i] = 0;
@@ -415,7 +415,7 @@ static void save_registers(const struct layerproof_fault_entry *entry)
     }
     __asm volatile("mrs %0, ipsr" : "=r"(record->exception));
     __asm volatile("mrs %0, control" : "=r"(record->control));
-    __asm volatile("mrs %0, primask" : "=r"(record->primask));
+    record->primask = primask;
     save_floats();
     save_status();
     save_build_id();
@@ -540,14 +540,15 @@ __attribute__((used)) void layerproof_fault_taken(struct layerproof_fault_entry 
         clear_status();
         return;
     }
-    __asm volatile("cpsid i" ::: "memory");
+    uint32_t primask;
+    __asm volatile("mrs %0, primask\n\tcpsid i" : "=r"(primask)::"memory");
     count_crashes(crashes == ~crashes_inverted ? crashes + 1u : 1u);
     if (crashes > MOST_CRASHES) {
         stop();
     }
     /* The first crash is the one that counts; one from before a reset is kept until it is cleared. */
     if (crashes == 1u && layerproof_fault_record() == NULL) {
-        save_registers(entry);
+        save_registers(entry, primask);
     }
     clear_status();
 

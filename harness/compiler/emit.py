@@ -33,9 +33,8 @@ from harness.compiler.render_c import WIDTH, array, intrinsics_of, render_functi
 from harness.compiler.scratch import scratch_of
 
 ARENA_ALIGN = 16  # bytes
-_PIECE = re.compile(
-    r"(?:\\u....|[^\\]|\\.){1,96}(?= |$)|(?:\\u....|[^\\]|\\.){1,96}"
-)  # of a text: no part of an escape
+_CHARACTER = r"(?:[^\\]|\\u[0-9a-f]{4}|\\[^u])"  # of JSON, an escape whole
+_PIECE = re.compile(rf"{_CHARACTER}{{1,96}}(?= |$)|{_CHARACTER}{{1,96}}")
 _SPEAKS_BOOL = re.compile(r"\b(bool|true|false)\b")  # what C11 has from <stdbool.h>
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from math import prod
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ NAME = "metadata.json"
 _PREFIX = "layerproof."
 _OF_THE_CODE_ALONE = {"channels", "scales", "zero_points"}  # no use to who explains a crash, and long
 _MOST_TENSORS = 1 << 16
+_LARGEST = 1 << 32  # bytes, elements, or what else is counted
 _NOT_A_MAP = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
@@ -134,19 +136,21 @@ def read_comments(found: Iterable[str]) -> CSource | None:
 
 
 def _source(data: Any) -> CSource:
-    described = {_index(entry["id"]): entry for entry in data["tensors"]}
+    described = {_tensor_id(entry["id"]): entry for entry in data["tensors"]}
     blank = Tensor("", (), DType.I8)
     tensors = tuple(_tensor(described[i]) if i in described else blank for i in range(max(described, default=-1) + 1))
     layers = tuple(_layer(entry) for entry in data["layers"])
+    if any(layer.index != number for number, layer in enumerate(layers)):
+        raise ValueError("layers are missing, or not in their order")
     return CSource(
         name=str(data["model"]),
         target=Target(str(data["target"]), frozenset()),
-        graph=Graph(str(data["model"]), tensors, (), _ids(data["inputs"]), _ids(data["outputs"]), len(tensors)),
+        graph=Graph(str(data["model"]), tensors, (), _tensors(data["inputs"]), _tensors(data["outputs"]), len(tensors)),
         files={},
         layers=layers,
         placements={i: _placement(entry) for i, entry in described.items()},
-        arena_bytes=int(data["arena_bytes"]),
-        arena_lower_bound=int(data["arena_lower_bound"]),
+        arena_bytes=_number(data["arena_bytes"]),
+        arena_lower_bound=_number(data["arena_lower_bound"]),
         constant_bytes=0,
         objective=str(data["optimize"]),
         without=tuple(map(str, data["without"])),
@@ -154,17 +158,20 @@ def _source(data: Any) -> CSource:
 
 
 def _tensor(entry: Any) -> Tensor:
-    return Tensor(str(entry["name"]), _ids(entry.get("model_shape", entry["shape"])), DType(entry["dtype"]))
+    shape = tuple(map(_number, entry.get("model_shape", entry["shape"])))
+    if prod(shape) > _LARGEST:
+        raise ValueError(f"a tensor of {len(shape)} dimensions that no memory holds")
+    return Tensor(str(entry["name"]), shape, DType(entry["dtype"]))
 
 
 def _layer(entry: Any) -> Layer:
     return Layer(
-        index=int(entry["index"]),
+        index=_number(entry["index"]),
         name=str(entry["name"]),
         op=str(entry["op"]),
-        ops=_ids(entry["ops"]),
-        inputs=_ids(entry["inputs"]),
-        outputs=_ids(entry["outputs"]),
+        ops=tuple(map(_number, entry["ops"])),
+        inputs=_tensors(entry["inputs"]),
+        outputs=_tensors(entry["outputs"]),
         file=str(entry["file"]),
         macs=int(entry["macs"]),
         schedule=str(entry["schedule"]),
@@ -173,15 +180,19 @@ def _layer(entry: Any) -> Layer:
 
 
 def _placement(entry: Any) -> Placement:
-    return Placement(int(entry["offset"]), int(entry["bytes"]))
+    return Placement(_number(entry["offset"]), _number(entry["bytes"]))
 
 
-def _ids(values: Any) -> tuple[int, ...]:
-    return tuple(int(value) for value in values)
+def _tensors(values: Any) -> tuple[TensorId, ...]:
+    return tuple(map(_tensor_id, values))
 
 
-def _index(value: Any) -> int:
-    index = int(value)
-    if not 0 <= index < _MOST_TENSORS:
-        raise ValueError(f"tensor number {index}")
-    return index
+def _tensor_id(value: Any) -> TensorId:
+    return _number(value, _MOST_TENSORS)
+
+
+def _number(value: Any, below: int = _LARGEST + 1) -> int:
+    number = int(value)
+    if not 0 <= number < below:
+        raise ValueError(f"a number that cannot be right, of {number.bit_length()} bits")
+    return number

@@ -13,7 +13,7 @@ from pathlib import Path
 from harness.board import Board
 from harness.compiler.csource import CSource, Layer
 from harness.cpustate import CpuState
-from harness.debug.arenas import RUN, Arena, arena_of
+from harness.debug.arenas import RUN, Arena, Arguments, arena_of
 from harness.debug.disassembly import Disassembler
 from harness.debug.dwarf.cfi import CallFrames
 from harness.debug.dwarf.variables import VariableReader
@@ -200,15 +200,23 @@ class _Explanation:
         arena = arena_of(self.image)
         if arena is not None or self.source is None:
             return arena
-        names = {RUN, layer.name if layer is not None else RUN}
-        running = [row for row in rows if row.place is not None and row.frame.function in names]
         reader = self._variables(lambda address: "")
-        arguments = {
-            row.frame.function: [v.number if v.points else None for v in reader.of(row.step, row.place) if v.argument]
-            for row in reversed(running)
-            if row.place is not None
-        }
-        return arena_of(self.image, self.source, layer, arguments)
+
+        def pointers(*functions: str) -> tuple[_Row | None, list[int | None]]:
+            """The innermost of these functions that runs, and its arguments."""
+            for row in rows:
+                if row.place is not None and row.place.function in functions:
+                    arguments = [v for v in reader.of(row.step, row.place) if v.argument]
+                    return row, [v.number if v.points else None for v in arguments]
+            return None, []
+
+        _, runner = pointers(RUN, *((f"run_{layer.index}",) if layer is not None else ()))
+        kernel, now = pointers(*((layer.name,) if layer is not None else ()))
+        alone = kernel is not None and not kernel.frame.inlined
+        called = reader.at_call(kernel.step, len(now)) if kernel is not None and alone else ()
+        refused = self.diagnosis.address if self.diagnosis.is_access else None
+        arguments = Arguments(next(iter(runner), None), called, now)
+        return arena_of(self.image, self.source, layer, arguments, refused)
 
     def _variables(self, describe: Callable[[int], str]) -> VariableReader:
         return VariableReader(self.image, self.memory, self.chain.frames, self.call_frames, self.symbols, describe)

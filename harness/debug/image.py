@@ -81,7 +81,7 @@ class Image:
         self.objects: list[Symbol] = []
         self._by_name: dict[str, Symbol] = {}
         mapping: list[tuple[int, bool]] = []
-        kept = {index: bool(s["sh_flags"] & _ALLOC) for index, s in enumerate(self._elf.iter_sections())}
+        flags = {index: int(s["sh_flags"]) for index, s in enumerate(self._elf.iter_sections())}
         table = self._elf.get_section_by_name(".symtab")
         for entry in table.iter_symbols() if isinstance(table, SymbolTableSection) else ():
             name, value = entry.name, int(entry["st_value"])
@@ -90,13 +90,16 @@ class Image:
             kind = entry["st_info"]["type"]
             if name[:2] in _MAPPING and (len(name) == 2 or name[2] == "."):
                 # debug sections have mapping symbols as well, whose values are no addresses
-                if kept.get(entry["st_shndx"]):
+                if flags.get(entry["st_shndx"], 0) & _ALLOC:
                     mapping.append((value, name[1] != "d"))
                 continue
             symbol = Symbol(name, value & ~1 if kind == "STT_FUNC" else value, int(entry["st_size"]))
             if kind == "STT_FUNC":
                 self.functions.append(symbol)
-            elif kind == "STT_OBJECT":
+            elif kind == "STT_OBJECT" or (
+                # GCC at -O0 gives static variables no type, unless each has a section of its own
+                kind == "STT_NOTYPE" and symbol.size and flags.get(entry["st_shndx"], 0) & (_ALLOC | _EXECUTE) == _ALLOC
+            ):
                 self.objects.append(symbol)
             if entry["st_info"]["bind"] != "STB_LOCAL" or name not in self._by_name:
                 self._by_name[name] = symbol

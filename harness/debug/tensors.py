@@ -31,7 +31,8 @@ class LayerTensor:
     element_bytes: int
     offset: int  # in the arena
     bytes: int  # that it takes there; fewer than its shape says where channels were found to be constant
-    arena: str  # its name
+    symbol: str | None  # the variable that the arena lies in; None where that is not known
+    shift: int  # bytes from its start to the arena's
     address: int | None  # None where the arena is not known, or is no memory
 
     @property
@@ -45,8 +46,10 @@ class LayerTensor:
     @property
     def place(self) -> str:
         """Such as `harness_arena+0x40, 0x20000440`."""
-        symbol = f"{self.arena}+0x{self.offset:x}"
-        return symbol if self.address is None else f"{symbol}, 0x{self.address:08x}"
+        there = f"the arena's byte {self.offset}"
+        if self.symbol is not None:
+            there = f"{self.symbol}+0x{self.shift + self.offset:x}"
+        return there if self.address is None else f"{there}, 0x{self.address:08x}"
 
     def element(self, address: int) -> int:
         """The index that an element at `address` would have: negative before the tensor."""
@@ -62,7 +65,8 @@ class LayerTensor:
             "dtype": self.dtype,
             "elements": self.elements,
             "bytes": self.bytes,
-            "symbol": self.arena,
+            "symbol": self.symbol,
+            "shift": self.shift,
             "offset": self.offset,
             "address": self.address,
         }
@@ -82,8 +86,9 @@ def layer_tensors(source: CSource, layer: Layer, arena: Arena | None) -> tuple[L
 
 
 def _view(source: CSource, role: Role, tensor: TensorId | None, place: Placement, arena: Arena | None) -> LayerTensor:
-    name, address = ("arena", None) if arena is None else (arena.name, arena.address + place.offset)
-    where = name, address if arena is not None and arena.exists else None
+    where: tuple[str | None, int, int | None] = None, 0, None
+    if arena is not None:
+        where = arena.symbol, arena.shift, arena.address + place.offset if arena.exists else None
     if tensor is None:
         return LayerTensor(role, None, "", (place.bytes,), "", 1, place.offset, place.bytes, *where)
     info = source.graph.tensors[tensor]

@@ -6,37 +6,57 @@ import json
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.board import Target
+from harness.board import Target, core_target
 from harness.compiler.csource import CSource
 from harness.compiler.emit import model_map_h
 from harness.compiler.frontends import parse_model
 from harness.compiler.metadata import comments, read_comments, read_map
 from harness.compiler.pipeline import compile_graph
 from harness.debug.image import Image
-from tests.compiler.test_emit import HOSTILE, every_operator, write
-from tests.models import classifier
+from tests.compiler.test_emit import HOSTILE, write
+from tests.constant_channels import FAR, saturate
+from tests.models import Net, classifier
 from tests.native import STRICT
 
 HOST = Target("host", frozenset())
 
 
-def data_of(source: CSource) -> dict:
+def data_of(source: CSource) -> dict[str, Any]:
     return json.loads(source.files["metadata.json"])
 
 
 @pytest.fixture(scope="module")
 def source() -> CSource:
-    return compile_graph(parse_model(every_operator().build(), "net.tflite"), HOST)
+    """With scratch memory, and with tensors that lost channels."""
+    net = Net(3)
+    x = net.conv2d(net.input((1, 6, 6, 16)), (3, 3), 4, activation="RELU")
+    saturate(net, x, {1: -FAR})  # a channel that is always 0
+    net.softmax(net.fully_connected(net.reshape(net.conv2d(x, (3, 3), 6)), 5))
+    source = compile_graph(parse_model(net.build(), "net.tflite"), core_target("cortex-m4"))
+    assert source.kept
+    assert any(layer.scratch for layer in source.layers)
+    return source
 
 
-def test_comments_say_what_the_file_says(source: CSource, tmp_path: Path) -> None:
-    found = read_comments(["GCC: (GNU) 12.2.1", *reversed(comments(data_of(source)))])
-    assert repr(found) == repr(read_map(write(source, tmp_path)))  # graphs have no equality
+def test_the_map_leads_back_to_all_that_was_compiled(source: CSource, tmp_path: Path) -> None:
+    from_elf = read_comments(["GCC: (GNU) 12.2.1", "other.layer {}", *reversed(comments(data_of(source)))])
+    assert from_elf is not None
+    for found in (from_elf, read_map(write(source, tmp_path))):
+        assert found.layers == tuple(replace(layer, parts=()) for layer in source.layers)
+        assert found.placements == source.placements
+        assert (found.arena_bytes, found.arena_lower_bound) == (source.arena_bytes, source.arena_lower_bound)
+        assert (found.name, found.objective, found.without) == (source.name, source.objective, source.without)
+        assert (found.graph.inputs, found.graph.outputs) == (source.graph.inputs, source.graph.outputs)
+        for tensor in source.placements:
+            ours, theirs = found.graph.tensors[tensor], source.graph.tensors[tensor]
+            assert (ours.name, ours.shape, ours.dtype) == (theirs.name, theirs.shape, theirs.dtype)
+    assert "'channels'" not in "".join(comments(data_of(source)))
 
 
 @given(name=st.text(), line=st.text(alphabet="\\\"'?/n\x7f u0027"))
@@ -88,6 +108,62 @@ def test_equal_comments_of_two_files_are_one_map_and_two_maps_are_none(source: C
 )
 def test_what_is_no_map_is_none(found: list[str]) -> None:
     assert read_comments(found) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"id": -1},
+        {"id": 1 << 16},
+        {"shape": [1 << 12] * 3},
+        {"shape": [-1]},
+        {"shape": [10**4000] * 3},
+        {"model_shape": 3},
+        {"offset": -1},
+        {"bytes": 1 << 33},
+        {"dtype": "int7"},
+    ],
+)
+def test_a_tensor_that_cannot_be_makes_no_map(change: dict[str, Any], source: CSource) -> None:
+    data = data_of(source)
+    data["tensors"][0] |= change
+    assert read_comments(comments(data)) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"index": 1},
+        {"index": -1},
+        {"outputs": [-100]},
+        {"inputs": [1 << 16]},
+        {"scratch": [{"offset": -1, "bytes": 1}]},
+        {"scratch": 3},
+        {"ops": None},
+        {"macs": 1e999},
+    ],
+)
+def test_a_layer_that_cannot_be_makes_no_map(change: dict[str, Any], source: CSource) -> None:
+    data = data_of(source)
+    data["layers"][0] |= change
+    assert read_comments(comments(data)) is None
+    assert read_comments(comments({**data, "layers": data["layers"][1:]})) is None
+
+
+def test_nesting_without_end_is_no_map(source: CSource) -> None:
+    assert read_comments(["layerproof.model " + "[" * 100_000]) is None
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("character", ["☃", "'", '"', "\\", "?", "x", "\x00"])
+def test_a_long_name_without_blanks_is_printed_at_once(character: str, source: CSource) -> None:
+    data = data_of(source)
+    data["model"] = character * 2000
+    texts = comments(data)
+    lines = model_map_h(texts).splitlines()
+    pieces = [line.strip() for line in lines if line.startswith("        ")]
+    joined = "".join(piece.strip().removesuffix(");").strip('"') for piece in pieces if piece != '"\\"");')
+    assert joined.replace("\\" * 4, "\\") == "".join(texts)
 
 
 def test_no_line_of_the_header_is_longer_than_a_screen() -> None:

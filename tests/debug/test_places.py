@@ -110,3 +110,20 @@ def test_a_thread_on_its_own_stack_has_not_overflowed_the_main_one(places: Path)
     registers = {"sp": STACK - 64, "pc": 0x104, "exc_return": 0xFFFFFFFD}
     crash = explain(CpuState(registers, {"cfsr": 1 << 25}, reason="usagefault"), places)
     assert crash.kind == "divide_by_zero"
+
+
+@pytest.mark.parametrize("level", ["-O0", "-O2"])
+def test_a_static_variable_is_one_at_every_level(level: str, toolchain: None, tmp_path: Path) -> None:
+    """Whether or not the compiler says what kind of symbol it is: a thread's stack must not be taken for nothing."""
+    (tmp_path / "a.c").write_text(
+        "static volatile unsigned char thread_stack[64], other[16];\n"
+        "int entry(int a) { return thread_stack[a] + other[a]; }\n"
+    )
+    command = ["arm-none-eabi-gcc", "-mcpu=cortex-m3", "-mthumb", level, "-nostdlib", "-Wl,-e,entry", "a.c", "-o", "a"]
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=60)
+    image = Image(tmp_path / "a")
+    stack = image.symbol("thread_stack")
+    assert stack is not None
+    assert image.object_at(stack.address + 63) == stack
+    assert AddressMap(image).at(stack.address + 8).text == "in thread_stack, a stack of 64 bytes, 8 bytes above its end"
+    assert {found.name for found in image.objects} == {"thread_stack", "other"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from harness.board import load_board
 from harness.compiler.csource import Placement
-from harness.debug.arenas import Arena, arena_of
+from harness.debug.arenas import Arena, Arguments, arena_of
 from harness.debug.crash import explain
 from harness.debug.image import Image
 from harness.debug.places import AddressMap
@@ -25,9 +26,9 @@ from tests.debug.model import three_layers
 from tests.sample_model import sample, with_kernel
 
 ARENA = 0x20000000
-INPUT = LayerTensor("input", 1, "in", (4, 4), "int8", 1, 0, 16, "arena", ARENA)
-OUTPUT = LayerTensor("output", 2, "out", (8,), "int32", 4, 16, 32, "arena", ARENA + 16)
-SCRATCH = LayerTensor("scratch", None, "", (16,), "", 1, 48, 16, "arena", ARENA + 48)
+INPUT = LayerTensor("input", 1, "in", (4, 4), "int8", 1, 0, 16, "arena", 0, ARENA)
+OUTPUT = LayerTensor("output", 2, "out", (8,), "int32", 4, 16, 32, "arena", 0, ARENA + 16)
+SCRATCH = LayerTensor("scratch", None, "", (16,), "", 1, 48, 16, "arena", 0, ARENA + 48)
 HERE = (INPUT, OUTPUT, SCRATCH)
 REACH = range(ARENA - 4096, ARENA + 64 + 4096)
 
@@ -98,8 +99,10 @@ def test_the_tensors_of_a_layer_with_their_places() -> None:
         "memory+0x10, 0x20000010",
         "memory+0x38, 0x20000038",
     ]
-    assert layer_tensors(source, layer, None)[1].place == "arena+0x10"
+    assert layer_tensors(source, layer, None)[1].place == "the arena's byte 16"
     assert layer_tensors(source, layer, Arena("memory", ARENA, 64, exists=False))[1].place == "memory+0x10"
+    assert layer_tensors(source, layer, Arena("pool", ARENA, 64, shift=0x400))[1].place == "pool+0x410, 0x20000010"
+    assert layer_tensors(source, layer, Arena(None, ARENA, 64))[1].place == "the arena's byte 16, 0x20000010"
 
 
 # ---- from a loop that runs on to the sentence
@@ -196,41 +199,86 @@ def test_an_arena_of_any_name_is_found_by_what_the_layer_was_given(
     assert json.dumps(known).replace("harness_arena", "memory") == json.dumps(found)
 
 
-def test_where_the_arena_is(toolchain: None, tmp_path: Path) -> None:
+def _image(folder: Path) -> Image:
+    """A firmware with a variable called memory, of 64 bytes."""
     text = "unsigned char before[64], memory[64];\nint entry(void) { return before[0] + memory[0]; }\n"
-    (tmp_path / "a.c").write_text(text)
+    (folder / "a.c").write_text(text)
     command = ["arm-none-eabi-gcc", "-mcpu=cortex-m3", "-mthumb", "-nostdlib", "-Wl,-e,entry,-Tdata=0x20000000", "a.c",
                "-o", "a.elf"]  # fmt: skip
-    subprocess.run(command, cwd=tmp_path, check=True, timeout=60)
-    image = Image(tmp_path / "a.elf")
+    subprocess.run(command, cwd=folder, check=True, timeout=60)
+    return Image(folder / "a.elf")
+
+
+def test_where_the_arena_is(toolchain: None, tmp_path: Path) -> None:
+    image = _image(tmp_path)
     memory = image.symbol("memory")
     assert memory is not None
     source, start = three_layers(), memory.address
-    layer = source.layers[1]
+    layer = replace(source.layers[1], scratch=(Placement(56, 8),))
     (reads,), (makes,) = ((source.placements[t].offset for t in ts) for ts in (layer.inputs, layer.outputs))
 
-    def found(**arguments: list[int | None]) -> Arena | None:
-        return arena_of(image, source, layer, arguments)
+    def found(
+        arena: int | None = None,
+        called: Sequence[int | None] = (),
+        now: Sequence[int | None] = (),
+        refused: int | None = None,
+    ) -> Arena | None:
+        return arena_of(image, source, layer, Arguments(arena, called, now), refused)
 
     here = Arena("memory", start, source.arena_bytes)
-    given = [start + reads, start + makes]
-    assert found(model_run=[start]) == here
-    assert found(**{layer.name: given}) == here
-    assert found(**{layer.name: [None, given[1]]}) == found(**{layer.name: [given[0], None]}) == here
-    assert found(model_run=[start], **{layer.name: given}) == here
-    inside = found(model_run=[start + 16])
+    given = [start + reads, start + makes, start + 56]
+    assert found(start) == found(called=given) == found(now=given) == here
+    for unknown in ([None, *given[1:]], [given[0], None, None], [None, None, given[2]]):
+        assert found(called=unknown) == found(now=unknown) == here
+    inside = found(start + 16)
     assert inside is not None
-    assert inside.name == "memory+0x10"
-    nowhere = found(model_run=[0x60000000])
-    assert nowhere == Arena("arena", 0x60000000, source.arena_bytes, exists=False)
-    assert not nowhere.covers(0x60000000)
-    # contradictions, and what says nothing
-    assert found(model_run=[start + 64], **{layer.name: given}) is None
-    assert found(**{layer.name: [given[0], given[1] + 1]}) is None
-    assert found(**{layer.name: [*given, start]}) is None
-    assert found(**{layer.name: [None, None]}) is None
-    assert found(other=[start]) is None
-    assert arena_of(image, None, layer, {"model_run": [start]}) is None
+    assert (inside.symbol, inside.shift) == ("memory", 16)
+    # who ran the layer knows best, and a parameter may have walked since
+    assert found(start, [value + 64 for value in given], [value + 64 for value in given]) == here
+    assert found(called=given, now=[value + 16 for value in given]) == here
+    # contradictions, and what says nothing or not for certain
+    assert found(called=[given[0], given[1] + 1, None]) is None
+    assert found(called=given[:2]) is None
+    assert found(called=[*given, start]) is None
+    assert found(called=[None] * 3, now=[None] * 3) is None
+    assert found(now=[value + 16 for value in given]) is None
+    assert found(now=[value + 0x10000000 for value in given]) is None
+    assert arena_of(image, None, layer, Arguments(start)) is None
+    assert arena_of(image, source, None, Arguments(called=given)) is None
+    assert arena_of(image, replace(source, placements={}), layer, Arguments(called=given)) == replace(
+        here, address=start
+    )
+
+
+@pytest.mark.parametrize(
+    ("address", "refused", "exists"),
+    [
+        (0x20001000, None, True),  # a heap: no section has it
+        (0x20001000, 0x60000000, True),
+        (0x20001000, 0x20001000 - 1, True),
+        (0x20001000, 0x20001000, False),
+        (0x20001000, 0x20001000 + 63, False),
+        (0x20001000, 0x20001000 + 64, True),
+        (0x60000000, None, True),  # external RAM
+        (0x40000000, None, False),
+        (0xC0000000, None, False),
+        (0, None, False),
+        (0x8000, None, False),  # code
+        (0xFFFFFFF0, None, False),
+    ],
+)
+def test_whether_there_is_memory(
+    address: int, refused: int | None, exists: bool, toolchain: None, tmp_path: Path
+) -> None:
+    image, source = _image(tmp_path), three_layers()
+    arena = arena_of(image, source, source.layers[1], Arguments(address), refused)
+    assert arena == Arena(None, address, source.arena_bytes, exists)
+    assert arena.covers(address) is exists
+    memory = image.symbol("memory")
+    assert memory is not None
+    wrapped = [(address + place) & 0xFFFFFFFF for place in (source.placements[0].offset, source.placements[1].offset)]
+    layer = replace(source.layers[1], scratch=())
+    assert arena_of(image, source, layer, Arguments(called=wrapped), refused) == arena
 
 
 def test_a_boards_memories_and_uart_have_names(toolchain: None, tmp_path: Path) -> None:

@@ -72,6 +72,15 @@ def test_a_crash_on_the_main_stack(terminal: Terminal, core: str) -> None:
     assert chain(explained(record, core)) == [*IN_THE_MODEL, ("obey", case_m), ("main", run)]
 
 
+@pytest.mark.parametrize(("command", "masked"), [("m", 0), ("d", 1)])
+def test_whether_interrupts_were_disabled(terminal: Terminal, core: str, command: str, masked: int) -> None:
+    """A fault that PRIMASK holds back is taken as a hard fault."""
+    record = crashed(terminal, command)
+    assert record.primask == masked
+    assert record.exception == (3 if masked or core == "cortex-m0" else 5)
+    assert chain(explained(record, core))[: len(IN_THE_MODEL)] == IN_THE_MODEL
+
+
 def test_the_report_names_layer_tensors_and_the_arena_that_is_none(terminal: Terminal, core: str) -> None:
     """From what the terminal said and the ELF file alone."""
     said = terminal.send("m", "started") + terminal.wait("a crash is on record")
@@ -82,7 +91,7 @@ def test_the_report_names_layer_tensors_and_the_arena_that_is_none(terminal: Ter
     assert (crash.running.index, crash.running.op) == (0, "CONV_2D")
     assert ['"spectrogram"' in tensor.label for tensor in crash.running.tensors[:1]] == [True]
     assert {tensor.place for tensor in crash.running.tensors} == {
-        f"arena+0x{tensor.offset:x}" for tensor in crash.running.tensors
+        f"the arena's byte {tensor.offset}" for tensor in crash.running.tensors
     }
     assert f"The model was given an arena at 0x{nowhere(core):08x}, where this firmware has nothing" in crash.sentence
 

@@ -25,8 +25,8 @@ def _crash(name: str = "out", text: str = "    *out = 1;") -> Crash:
     code = (Instruction(0x1002, b"\0\xbf", "nop"), Instruction(0x1004, b"\x01\x70", "strb r1, [r0]"))
     lines = (SourceLine(6, "{"), SourceLine(7, text), SourceLine(8, "\tend();"))
     tensors = (
-        LayerTensor("input", 3, HOSTILE, (1, 8), "int8", 1, 0, 8, "harness_arena", 0x20000000),
-        LayerTensor("scratch", None, "", (16,), "", 1, 8, 16, "harness_arena", 0x20000008),
+        LayerTensor("input", 3, HOSTILE, (1, 8), "int8", 1, 0, 8, "harness_arena", 0, 0x20000000),
+        LayerTensor("scratch", None, "", (16,), "", 1, 8, 16, "harness_arena", 0, 0x20000008),
     )
     return Crash(
         "data_fault", "It crashed.", 0x20000010, 1, (Frame("BusFault_Handler", None, None, "pc", None), kernel, caller),

@@ -39,6 +39,8 @@ from harness.debug.unwinding.unwind import StackFrame
 
 NOT_SET_YET = "not set yet"
 _MAX_VARIABLES = 100  # of one function
+_IN_REGISTERS = 4  # arguments
+_MAX_ORIGINS = 200  # from one description to the one that it is an instance of
 _MAX_NESTED = 4  # entry values that lead to entry values
 _TAGS = ("DW_TAG_formal_parameter", "DW_TAG_variable")
 
@@ -97,18 +99,30 @@ class VariableReader:
         frame = self._frames[index]
         if frame.via == "scan" or place.scope is None or place.scope.die is None:
             return ()
-        found: dict[str, Variable] = {}
+        found: dict[str, tuple[int, Variable]] = {}
         try:
             for die in self._visible(place.scope.die, frame.inside):
                 variable = self._variable(die, index, place)
                 # of variables with one name the innermost hides the others
                 if variable is not None and variable.name not in found:
-                    found[variable.name] = variable
+                    found[variable.name] = _declared(die) if variable.argument else 0, variable
                     if len(found) == _MAX_VARIABLES:
                         break
         except UNREADABLE:
             pass  # what was read before the damage is right
-        return tuple(sorted(found.values(), key=lambda variable: not variable.argument))
+        return tuple(v for _, v in sorted(found.values(), key=lambda entry: (not entry[1].argument, entry[0])))
+
+    def at_call(self, index: int, count: int) -> tuple[int | None, ...]:
+        """The first `count` arguments that the function, not inlined, of frame number `index` was called with, each a
+        pointer or an integer of at most 32 bits: as far as its caller says how it made them and they were in registers
+        (AAPCS32, 6.5). A parameter may hold something else by now."""
+        found: list[int | None] = [None] * count
+        for register in range(min(count, _IN_REGISTERS)) if self._frames[index].via != "scan" else ():
+            try:
+                found[register] = self._entry_value(register, index, 1).bits & 0xFFFFFFFF
+            except (Unknown, *UNREADABLE):
+                continue
+        return tuple(found)
 
     def _visible(self, scope: Any, address: int) -> Iterator[Any]:
         """Descriptions of the variables that can be named at `address`, those of inner blocks first."""
@@ -151,9 +165,11 @@ class VariableReader:
 
     @staticmethod
     def _type(die: Any) -> Type:
-        while die is not None and "DW_AT_type" not in die.attributes:
+        for _ in range(_MAX_ORIGINS):  # more is a circle
+            if die is None or "DW_AT_type" in die.attributes:
+                return Type(die.get_DIE_from_attribute("DW_AT_type") if die is not None else None)
             die = origin_of(die)
-        return Type(die.get_DIE_from_attribute("DW_AT_type") if die is not None else None)
+        return Type(None)
 
     def _content(self, die: Any, index: int, type_: Type) -> Content:
         """Where the variable's bytes are. Raises Unknown."""
@@ -270,6 +286,16 @@ class VariableReader:
                 except Unknown:
                     continue
         raise Unknown(OPTIMISED_OUT)
+
+
+def _declared(die: Any) -> int:
+    """Where the declaration of a parameter stands among the others: of an inlined function they are in any order."""
+    for _ in range(_MAX_ORIGINS):
+        origin = origin_of(die)
+        if origin is None:
+            break
+        die = origin
+    return int(die.offset)
 
 
 def _call_sites(die: Any) -> Iterator[Any]:
