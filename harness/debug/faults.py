@@ -40,6 +40,7 @@ _WITHOUT_FAULT = {
     "halted": ("halted", "stopped from outside while running"),
     "timeout": ("halted", "stopped from outside while running"),
     "panic": ("panic", "the firmware stopped itself"),
+    "stack_check": ("stack_overflow", "stack overflow, as the firmware itself says"),
     "nmi": ("nmi", "non-maskable interrupt"),
 }
 _UDF_OF_GCC = 0xDEFF

@@ -25,7 +25,7 @@ from harness.debug.evidence.causes import EXCEPTIONS, FRAME_LOST, REMARK, status
 from harness.debug.evidence.crashes import Part, each
 from harness.debug.evidence.text import Text
 from harness.debug.evidence.words import resolve, words_in
-from harness.debug.evidence.zephyr_dump import dumps_in
+from harness.debug.evidence.zephyr_dump import FATAL_REASONS, dumps_in
 from harness.rpc.fault_record import BASIC_FRAME, EXTENDED_FRAME, PADDED
 
 NAME = "Zephyr log"
@@ -122,7 +122,7 @@ def _read(part: Part, is_open: bool) -> Evidence | None:
     fatal = next((m for m in map(_FATAL.search, part.lines) if m), None)
     if not reason and fatal is not None:
         asserted = any("ASSERTION FAIL" in line for line in part.lines)
-        reason = "assert" if asserted else "panic" if fatal[1] in ("2", "3", "4") else ""
+        reason = "assert" if asserted else FATAL_REASONS.get(int(fatal[1]), "")
     return Evidence(
         CpuState(registers, status, reason=reason),
         NAME,

@@ -53,7 +53,10 @@ _PREFIX, _BEGIN, _END = "#CD:", "BEGIN#", "END#"
 _HEX = re.compile(r"(?:[0-9a-f]{2})+", re.IGNORECASE)
 
 _FATAL = ("CPU exception", "Unhandled interrupt", "Stack overflow", "Kernel oops", "Kernel panic")  # kernel/fatal.c
-_PANICS = range(2, 5)
+FATAL_REASONS = {2: "stack_check", 3: "panic", 4: "panic"}
+_UNRELIABLE = (
+    "Zephyr saw the stack overflow and does not vouch for the registers: what ran then may be another function."
+)
 # Reasons from 16 on, K_ERR_ARM_… of include/zephyr/arch/arm/arch.h: of each kind of fault a general one, then those
 # that stand for a status bit
 _ARM_REASONS = 16
@@ -128,7 +131,10 @@ class Dump:
                 notes.append(_TOLD.format(reason=self.reason))
                 return state.reason, status_from([(register, bit)], {})
             return state.reason or kind, {}
-        return state.reason or ("panic" if self.reason in _PANICS else ""), dict(state.fault_status)
+        reason = state.reason or ("" if state.fault_status else FATAL_REASONS.get(self.reason, ""))
+        if reason == "stack_check":
+            notes.append(_UNRELIABLE)
+        return reason, dict(state.fault_status)
 
 
 def is_dump(data: bytes) -> bool:

@@ -10,6 +10,7 @@ import pytest
 
 from harness.debug.crash import explain
 from harness.debug.evidence import crashes_in, read_evidence
+from harness.debug.fault_bits import BITS
 from harness.debug.memory import Memory
 from harness.errors import BadInput
 from tests.debug.conftest import Crashes
@@ -72,6 +73,7 @@ def test_the_address_of_a_frame_is_not_the_stack_pointer(core: str, crashes: Get
         crash = explain(evidence.state, image, listed=evidence.listed)
         certain = [frame.function for frame in crash.frames if frame.via != "scan" and frame.pc is not None]
         assert certain == truth(crashed)[: len(certain)], crash.lines()
+        assert evidence.listed, "words of the stack that may be return addresses"
 
 
 def test_of_a_dump_that_lost_a_line_only_what_is_certain_counts(crashes: Get) -> None:
@@ -138,6 +140,134 @@ def test_registers_of_a_frame_that_was_never_pushed_are_left_out(crashes: Get) -
     evidence = read_evidence(bytes(data), "dump")
     assert set(evidence.state.registers) == set(logs.SAVED)
     assert any("could not push" in note for note in evidence.notes)
+
+
+def test_a_dump_without_memory_tells_no_stack_pointer(crashes: Get) -> None:
+    state = crashes("m3", LEVEL).of("store").state
+    data = logs.zephyr_dump_bytes(state)
+    without = read_evidence(data[: 12 + 5 + 76], "dump")
+    assert not without.cut
+    assert set(without.state.registers) == {*logs.FRAME, *logs.SAVED}
+    only = read_evidence(data[:12] + data[12 + 5 + 76 :], "dump")
+    assert only.cut, "without registers it is no whole dump"
+    assert only.state.memory
+
+
+@pytest.mark.parametrize("size", range(2, 12))
+def test_a_header_cut_short_is_no_dump(size: int, crashes: Get) -> None:
+    data = logs.zephyr_dump_bytes(crashes("m3", LEVEL).of("store").state)
+    with pytest.raises(BadInput, match="no crash was found"):
+        read_evidence(data[:size], "dump")
+
+
+def test_a_dump_cut_anywhere_has_what_is_whole_of_it(crashes: Get) -> None:
+    data = logs.zephyr_dump_bytes(crashes("m3", LEVEL).of("store").state, thread=bytes(40))
+    whole = read_evidence(data, "dump").state
+    for end in range(12, len(data), 3):
+        try:
+            evidence = read_evidence(data[:end], "dump")
+        except BadInput:
+            assert end < 12 + 5 + 76 + 5
+            continue
+        assert evidence.state.registers.items() <= whole.registers.items()
+        assert set(evidence.state.memory) <= set(whole.memory)
+
+
+def test_the_same_crash_printed_again_is_another_one(crashes: Get) -> None:
+    """Its dump is not added to the one before."""
+    found = crashes("m3", LEVEL)
+    state = found.of("store").state
+    both = logs.zephyr_dump(state, Memory(found.image).code).encode() + _text(logs.zephyr_dump_bytes(state))
+    first, second = crashes_in(both, "log")
+    assert (first.format, second.format) == ("Zephyr log", "Zephyr core dump")
+    assert first.state.memory == second.state.memory
+
+
+def test_a_dump_without_its_first_line_is_found(crashes: Get) -> None:
+    data = logs.zephyr_dump_bytes(crashes("m3", LEVEL).of("store").state)
+    lines = logs.zephyr_dump_lines(data)[1:]
+    assert read_evidence("\n".join([*lines, ""]).encode(), "log").state == read_evidence(data, "dump").state
+    # the last line of a log that ends without a line end may have lost digits
+    cut = read_evidence("\n".join(lines[:-1]).encode(), "log")
+    assert cut.cut
+    assert len(cut.state.memory) < 2
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind", "context"),
+    [
+        (0, None, "CPU exception"),
+        (1, None, "Unhandled interrupt"),
+        (2, "stack_overflow", "Stack overflow"),
+        (3, "panic", "Kernel oops"),
+        (4, "panic", "Kernel panic"),
+        (5, None, ""),
+        (15, None, ""),
+        (45, None, ""),
+        (1 << 31, None, ""),
+    ],
+)
+def test_reasons_of_the_kernel(reason: int, kind: str | None, context: str, crashes: Get) -> None:
+    found = crashes("m3", LEVEL)
+    data = bytearray(logs.zephyr_dump_bytes(found.of("store").state))
+    struct.pack_into("<I", data, 8, reason)
+    evidence = read_evidence(bytes(data), "dump")
+    crash = explain(evidence.state, found.image)
+    assert kind is None or crash.kind == kind
+    assert crash.kind not in ("panic", "stack_overflow") or kind is not None
+    assert evidence.context == ((f"Zephyr calls it: {context}.",) if context else ())
+    assert any("does not vouch" in note for note in evidence.notes) is (reason == 2)
+    text = logs.zephyr(replace(found.of("store").state, fault_status={}), found.image.instruction, short=True)
+    both = text.replace("FATAL ERROR 0", f"FATAL ERROR {reason}").encode() + _text(bytes(data))
+    assert read_evidence(both, "log").state.reason == "busfault", "the exception that the log names comes first"
+
+
+# include/zephyr/arch/arm/arch.h, enum k_fatal_error_reason_arch, in its order
+ARM_REASONS = """
+16 MEM_GENERIC memmanage
+17 MEM_STACKING MSTKERR
+18 MEM_UNSTACKING MUNSTKERR
+19 MEM_DATA_ACCESS DACCVIOL
+20 MEM_INSTRUCTION_ACCESS IACCVIOL
+21 MEM_FP_LAZY_STATE_PRESERVATION MLSPERR
+22 BUS_GENERIC busfault
+23 BUS_STACKING STKERR
+24 BUS_UNSTACKING UNSTKERR
+25 BUS_PRECISE_DATA_BUS PRECISERR
+26 BUS_IMPRECISE_DATA_BUS IMPRECISERR
+27 BUS_INSTRUCTION_BUS IBUSERR
+28 BUS_FP_LAZY_STATE_PRESERVATION LSPERR
+29 USAGE_GENERIC usagefault
+30 USAGE_DIV_0 DIVBYZERO
+31 USAGE_UNALIGNED_ACCESS UNALIGNED
+32 USAGE_STACK_OVERFLOW STKOF
+33 USAGE_NO_COPROCESSOR NOCP
+34 USAGE_ILLEGAL_EXC_RETURN INVPC
+35 USAGE_ILLEGAL_EPSR INVSTATE
+36 USAGE_UNDEFINED_INSTRUCTION UNDEFINSTR
+37 SECURE_GENERIC securefault
+38 SECURE_ENTRY_POINT INVEP
+39 SECURE_INTEGRITY_SIGNATURE INVIS
+40 SECURE_EXCEPTION_RETURN INVER
+41 SECURE_ATTRIBUTION_UNIT AUVIOL
+42 SECURE_TRANSITION INVTRAN
+43 SECURE_LAZY_STATE_PRESERVATION LSPERR
+44 SECURE_LAZY_STATE_ERROR LSERR
+"""
+
+
+@pytest.mark.parametrize("line", ARM_REASONS.split("\n")[1:-1])
+def test_reasons_of_the_processor(line: str, crashes: Get) -> None:
+    number, name, stands_for = line.split()
+    data = bytearray(logs.zephyr_dump_bytes(crashes("m33", LEVEL).of("store").state))
+    struct.pack_into("<I", data, 8, int(number))
+    state = read_evidence(bytes(data), "dump").state
+    if stands_for.islower():
+        assert (state.reason, dict(state.fault_status)) == (stands_for, {})
+        return
+    register = {"M": "MMFSR", "B": "BFSR", "U": "UFSR", "S": "SFSR"}[name[0]]
+    (bit,) = (bit for bit in BITS if (bit.register, bit.name) == (register, stands_for))
+    assert (state.reason, dict(state.fault_status)) == ("", {bit.word: 1 << bit.bit})
 
 
 @pytest.mark.parametrize(("target", "name"), [(1, "x86"), (4, "RISC-V"), (5, "Xtensa"), (6, "Arm64")])
