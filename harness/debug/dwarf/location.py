@@ -14,6 +14,7 @@ from elftools.dwarf.dwarf_expr import DWARFExprParser
 from harness.debug.memory import Memory
 
 _WORD = 0xFFFFFFFF
+_LARGEST_NUMBER = 16  # bytes
 _MAX_STEPS = 1000  # of one expression, which may loop
 _CORE = (*(f"r{n}" for n in range(13)), "sp", "lr", "pc")
 OPTIMISED_OUT = "optimized out"
@@ -285,7 +286,7 @@ def _base_type(reference: int, context: Context) -> Number:
         return Number(0)
     die = context.unit.get_DIE_from_refaddr(context.unit.cu_offset + reference)
     encoding, size = (die.attributes[f"DW_AT_{what}"].value for what in ("encoding", "byte_size"))
-    if encoding not in (2, 4, 5, 6, 7, 8):
+    if encoding not in (2, 4, 5, 6, 7, 8) or not 0 < size <= _LARGEST_NUMBER:
         raise Unknown(_NOT_EVALUATED)
     return Number(0, size, encoding in (5, 6), encoding == 4)
 

@@ -37,10 +37,10 @@ class ValuePrinter:
         if bare.kind == "record":
             return self._record(bare, content, depth)
         if bare.kind == "float":
-            return _float(content.read(0, _size(bare)))
+            return _float(content.read(0, size_of(bare)))
         number = scalar(type_, content)
         if number is None:
-            return "0x" + content.read(0, _size(bare))[:8][::-1].hex()
+            return "0x" + content.read(0, size_of(bare))[:8][::-1].hex()
         if bare.kind == "pointer":
             return self._pointer(bare, number)
         if bare.kind == "bool":
@@ -118,7 +118,7 @@ class ValuePrinter:
 
     def _member(self, member: Member, content: Content, depth: int) -> tuple[str, bool]:
         if member.bits is None:
-            return self._part(member.type, content, member.offset, _size(member.type), depth)
+            return self._part(member.type, content, member.offset, size_of(member.type), depth)
         first, width = member.bits
         try:
             data = content.read(member.offset + first // 8, (first % 8 + width + 7) // 8)
@@ -127,7 +127,7 @@ class ValuePrinter:
         number = int.from_bytes(data, "little") >> first % 8 & (1 << width) - 1
         if member.type.bare.signed and number >> width - 1:
             number -= 1 << width
-        size = _size(member.type)
+        size = size_of(member.type)
         return self.shown(member.type, InBytes((number & (1 << 8 * size) - 1).to_bytes(size, "little"))), True
 
     def _part(self, type_: Type, content: Content, offset: int, size: int, depth: int) -> tuple[str, bool]:
@@ -151,11 +151,12 @@ def scalar(type_: Type, content: Content) -> int | None:
     bare = type_.bare
     if bare.kind not in _SCALARS:
         return None
-    size = _size(bare)
+    size = size_of(bare)
     return int.from_bytes(content.read(0, size), "little", signed=bare.kind != "pointer" and bare.signed)
 
 
-def _size(type_: Type) -> int:
+def size_of(type_: Type) -> int:
+    """Bytes of a value of this type. Raises Unknown, also for a size that no variable has."""
     size = type_.size
     if size is None or not 0 < size <= 1 << 20:
         raise Unknown("of a type whose size is not known")

@@ -30,7 +30,7 @@ from harness.debug.dwarf.location import (
 )
 from harness.debug.dwarf.scopes import inherited, origin_of
 from harness.debug.dwarf.types import Type
-from harness.debug.dwarf.values import UNREADABLE, ValuePrinter, scalar
+from harness.debug.dwarf.values import UNREADABLE, ValuePrinter, scalar, size_of
 from harness.debug.image import Image
 from harness.debug.memory import Memory
 from harness.debug.symbolise import Place, Symboliser
@@ -145,7 +145,7 @@ class VariableReader:
         name, kind = inherited(die, "DW_AT_name"), inherited(die, "DW_AT_type")
         if name is None or "DW_AT_declaration" in die.attributes or inherited(die, "DW_AT_artificial") is not None:
             return None
-        type_ = self._type(die)
+        type_ = _type(die)
         text, argument = name.value.decode("utf-8", "replace"), die.tag == _TAGS[0]
         unknown = partial(Variable, text, type_.name, None, argument=argument)
         if kind is None:
@@ -163,14 +163,6 @@ class VariableReader:
             return unknown("its debug information cannot be read")
         return Variable(text, type_.name, value, "", argument, content.address, number, type_.bare.kind == "pointer")
 
-    @staticmethod
-    def _type(die: Any) -> Type:
-        for _ in range(_MAX_ORIGINS):  # more is a circle
-            if die is None or "DW_AT_type" in die.attributes:
-                return Type(die.get_DIE_from_attribute("DW_AT_type") if die is not None else None)
-            die = origin_of(die)
-        return Type(None)
-
     def _content(self, die: Any, index: int, type_: Type) -> Content:
         """Where the variable's bytes are. Raises Unknown."""
         attribute = die.attributes.get("DW_AT_location")
@@ -179,7 +171,7 @@ class VariableReader:
             return locate(context.parse(self._expression(attribute, die, index)), context)
         constant = inherited(die, "DW_AT_const_value")
         if constant is not None:
-            return InBytes(_constant(constant.value, type_.size or 0))
+            return InBytes(_constant(constant.value, size_of(type_)))
         outer = inherited(die, "DW_AT_location")  # of a static variable in a function that was inlined
         if outer is not None and outer.form == "DW_FORM_exprloc":
             context = self._context(index, die.cu)
@@ -286,6 +278,14 @@ class VariableReader:
                 except Unknown:
                     continue
         raise Unknown(OPTIMISED_OUT)
+
+
+def _type(die: Any) -> Type:
+    for _ in range(_MAX_ORIGINS):  # more is a circle
+        if die is None or "DW_AT_type" in die.attributes:
+            return Type(die.get_DIE_from_attribute("DW_AT_type") if die is not None else None)
+        die = origin_of(die)
+    return Type(None)
 
 
 def _declared(die: Any) -> int:

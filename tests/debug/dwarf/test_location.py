@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from elftools.elf.elffile import ELFFile
@@ -141,3 +143,24 @@ def test_any_bytes_end_with_bytes_or_with_a_reason(code: bytes, context: Context
         evaluate(operations, context)
     except (Unknown, *UNREADABLE):
         pass
+
+
+class _Unit:
+    """A compilation unit whose base types are all of one size."""
+
+    cu_offset = 0
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    def get_DIE_from_refaddr(self, address: int) -> SimpleNamespace:
+        values = {"DW_AT_encoding": 7, "DW_AT_byte_size": self._size}
+        return SimpleNamespace(attributes={name: SimpleNamespace(value=value) for name, value in values.items()})
+
+
+@pytest.mark.parametrize("size", [0, -1, 17, 1 << 45])
+def test_a_base_type_of_a_size_that_no_number_has(size: int, context: Context) -> None:
+    operations = context.parse(bytes([0x70, 0x00, 0xA8, 0x05]))  # breg0 0, convert
+    assert evaluate(operations, replace(context, unit=_Unit(4))).size == 4
+    with pytest.raises(Unknown):
+        evaluate(operations, replace(context, unit=_Unit(size)))

@@ -15,11 +15,11 @@ import pytest
 from harness.cpustate import CpuState, MemorySpan
 from harness.debug.dwarf.cfi import CallFrames
 from harness.debug.dwarf.location import NOT_SAVED
-from harness.debug.dwarf.variables import NOT_SET_YET, Variable, VariableReader
+from harness.debug.dwarf.variables import NOT_SET_YET, Variable, VariableReader, _declared, _type
 from harness.debug.image import Image
 from harness.debug.memory import Memory
 from harness.debug.symbolise import Place, Symboliser
-from harness.debug.unwinding.unwind import Unwinder
+from harness.debug.unwinding.unwind import StackFrame, Unwinder
 from tests.debug import lab
 from tests.debug.conftest import Crashes
 from tests.debug.gdb.gdbstub import Stub
@@ -202,3 +202,60 @@ def test_registers_that_a_function_need_not_keep_are_not_known_in_its_caller(
             assert not {"r0", "r1", "r2", "r12", *(f"s{n}" for n in range(16))} & set(frame.registers)
             checked += 1
     assert checked > 50
+
+
+class _Circle:
+    """A description that is an instance of itself."""
+
+    tag = "DW_TAG_formal_parameter"
+    offset = 7
+    attributes = {"DW_AT_abstract_origin": 7}  # noqa: RUF012
+
+    def get_DIE_from_attribute(self, name: str) -> _Circle:
+        return self
+
+
+@pytest.mark.timeout(20)
+def test_a_description_that_leads_to_itself_has_no_type_and_a_place() -> None:
+    assert _type(_Circle()).size is None
+    assert _declared(_Circle()) == 7
+
+
+@pytest.mark.parametrize("level", ["-O1", "-O2", "-O2 -flto"])
+def test_arguments_come_in_the_order_of_their_declaration(level: str, toolchain: None, tmp_path: Path) -> None:
+    """Also of a function that was inlined, whose description has them in any."""
+    (tmp_path / "a.c").write_text(KERNEL)
+    command = ["arm-none-eabi-gcc", "-mcpu=cortex-m3", "-mthumb", "-g3", "-nostdlib", "-Wl,-e,entry", *level.split(),
+               "a.c", "-o", "a.elf"]  # fmt: skip
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=60)
+    image = Image(tmp_path / "a.elf")
+    memory, call_frames, symbols = Memory(image), CallFrames(image), Symboliser(image)
+    checked = 0
+    for function in image.functions:
+        for address in range(function.address, function.address + function.size, 2):
+            reader = VariableReader(
+                image, memory, [StackFrame(address, "pc", True, {})], call_frames, symbols, lambda number: ""
+            )
+            for place in symbols.at(address):
+                if place.function == "kernel":
+                    names = [variable.name for variable in reader.of(0, place) if variable.argument]
+                    assert names == ["input", "weights", "bias", "output", "count"]
+                    checked += 1
+    assert checked > 5
+
+
+KERNEL = """
+static void kernel(
+    const signed char *input, const signed char *weights, const int *bias, signed char *output, int count)
+{
+    for (int i = 0; i < count; i++) {
+        output[i] = (signed char)((input[i] * weights[i] + bias[i]) >> 3);
+    }
+}
+
+void entry(signed char *arena)
+{
+    kernel(arena + 64, arena + 128, (const int *)(arena + 256), arena, 16);
+    kernel(arena, arena + 128, (const int *)(arena + 256), arena + 64, 24);
+}
+"""
