@@ -204,8 +204,10 @@ def test_a_changed_layer_is_the_only_file_compiled_anew(cache: Path, monkeypatch
     assert [done for done, _ in progress] == list(range(1, progress[-1][1] + 1))
 
 
-def _compiled_for(changes: dict[str, str], source: CSource, cache: Path, monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """The model's files that are compiled anew after these changes."""
+def _compiled_for(
+    changes: dict[str, str], source: CSource, cache: Path, monkeypatch: pytest.MonkeyPatch, *, stub: bool = False
+) -> set[str]:
+    """The files that are compiled anew after these changes; without `stub` those of the model."""
     build(source, load_board(M3), cache=cache)
     compiled = set()
     run = gcc.Gcc.run
@@ -216,7 +218,7 @@ def _compiled_for(changes: dict[str, str], source: CSource, cache: Path, monkeyp
 
     monkeypatch.setattr(gcc.Gcc, "run", note)
     build(replaced(source, changes), load_board(M3), cache=cache)
-    return compiled - {"the firmware", "firmware_stub/model_glue.c"}
+    return {path for path in compiled if path != "the firmware" and (stub or not path.startswith("firmware_stub/"))}
 
 
 @pytest.mark.parametrize(
@@ -225,7 +227,7 @@ def _compiled_for(changes: dict[str, str], source: CSource, cache: Path, monkeyp
      '#define MAP "map.h"\n#include MAP', "#inc\\\nlude <map.h>"],
 )  # fmt: skip
 def test_a_changed_header_compiles_what_includes_it_anew(
-    include: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+    include: str, shared_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Directly or through another; and what includes headers in a way that is not understood is compiled anew."""
     source = sample_model.sample()
@@ -238,8 +240,41 @@ def test_a_changed_header_compiles_what_includes_it_anew(
             "layers/002_sum_2.c": f"{include}\n{source.files['layers/002_sum_2.c']}",
         },
     )
-    compiled = _compiled_for({"map.h": "/* second */\n"}, source, cache, monkeypatch)
+    compiled = _compiled_for({"map.h": "/* second */\n"}, source, shared_cache, monkeypatch)
     assert compiled == {"model.c", "layers/002_sum_2.c"}
+
+
+def test_what_is_included_is_found_wherever_it_lies_and_whatever_it_is_called(
+    shared_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside the file, in its parent, in a file of another kind, and in headers that include each other."""
+    source = sample_model.sample()
+    layers = {path: text for path, text in source.files.items() if path.startswith("layers/")}
+    first, second, _ = sorted(layers)
+    source = replaced(
+        source,
+        {
+            "map.h": "/* first */\n",
+            "parts.inc": '#include "map.h"\n',
+            "one.h": '#ifndef ONE_H\n#define ONE_H\n#include "two.h"\n#endif\n',
+            "two.h": '#ifndef TWO_H\n#define TWO_H\n#include "one.h"\n#include "map.h"\n#endif\n',
+            "layers/near.h": '#include "../map.h"\n',
+            first: f'#include "near.h"\n{layers[first]}',
+            second: f'#include "../one.h"\n{layers[second]}',
+            "model.c": f'#include "parts.inc"\n{source.files["model.c"]}',
+        },
+    )
+    compiled = _compiled_for({"map.h": "/* second */\n"}, source, shared_cache, monkeypatch)
+    assert compiled == {"model.c", first, second}
+
+
+def test_the_stub_is_compiled_anew_where_it_includes_the_models_headers(
+    shared_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = sample_model.sample()
+    text = source.files["model_layers.h"]
+    compiled = _compiled_for({"model_layers.h": f"{text}/* changed */\n"}, source, shared_cache, monkeypatch, stub=True)
+    assert compiled == {"model_layers.c", "firmware_stub/model_glue.c"}
 
 
 @pytest.mark.parametrize(

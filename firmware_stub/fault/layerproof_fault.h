@@ -170,7 +170,10 @@ void layerproof_fault_start(void);
  */
 bool layerproof_fault_guard(uint32_t region, uint32_t address, uint32_t bytes);
 
-/* Lets no code run in `bytes` bytes of normal memory from `address` on. Otherwise as layerproof_fault_guard. */
+/*
+ * Lets no code run in `bytes` bytes of normal memory from `address` on. Otherwise as layerproof_fault_guard. On Armv8-M
+ * it makes attribute 0 of MPU_MAIR0 normal memory: regions of your own that use it for something else need another one.
+ */
 bool layerproof_fault_no_code(uint32_t region, uint32_t address, uint32_t bytes);
 
 /* Sets the limits of both stacks, each the address of its lowest byte or 0. Does nothing before Armv8-M Mainline. */

@@ -119,6 +119,11 @@ def _quoted(text: str) -> str:
     return text.replace('"', "'")
 
 
+def has_map(found: Iterable[str]) -> bool:
+    """Whether comments of an ELF file are of any map, whole or not."""
+    return any(comment.startswith(_PREFIX) for comment in found)
+
+
 def read_comments(found: Iterable[str]) -> CSource | None:
     """The map that the comments of an ELF file have, as of `read_map`; None without one, or of several models."""
     entries: dict[str, list[Any]] = {"model": [], "layer": [], "tensor": []}

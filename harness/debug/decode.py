@@ -9,11 +9,12 @@ from typing import Any
 
 from harness.board import Board
 from harness.compiler.csource import CSource
-from harness.compiler.metadata import read_comments
+from harness.compiler.metadata import has_map, read_comments
 from harness.debug.crash import Crash, explain
 from harness.debug.evidence import Evidence
 from harness.debug.identity import Identity, identify
 from harness.debug.image import Image
+from harness.debug.places import quoted
 from harness.errors import BadInput
 
 _BUILD = "build with -g for lines and variables."
@@ -28,6 +29,7 @@ class Decoded:
     evidence: Evidence
     image: Image
     identity: Identity
+    foreign: str = ""  # the model that the given sources are of, where the ELF has another map
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -37,6 +39,11 @@ class Decoded:
             told.append(f"{_mismatch(self.evidence, self.image)} Names and lines below may all be wrong.")
         elif self.identity.against:
             told.append(f"This ELF does not look like the firmware that crashed. {' '.join(self.identity.against)}")
+        if self.foreign:
+            told.append(
+                f"The sources are of {quoted(self.foreign)} as it was not built into this ELF: lines of the model may "
+                "be wrong. Layers and tensors are those that the ELF names."
+            )
         if self.evidence.cut:
             told.append(f"The {self.evidence.format} is incomplete: what it lacks is not in this report.")
         return tuple(told)
@@ -62,6 +69,10 @@ class Decoded:
         elif not self._has_lines():
             # of the C library's assembly there often is some in a firmware that was built without
             yield f"The ELF has no debug information of where it crashed: {_BUILD}"
+        if not self.image.has_code:
+            yield "The ELF has no code, only what describes it: most callers are not found. Give the file as linked."
+        if self.image.is_arm and has_map(self.image.comments) and read_comments(self.image.comments) is None:
+            yield "The ELF has maps of several models, or a damaged one: layers are not named. --sources names them."
 
     def _has_lines(self) -> bool:
         """Whether a frame has a line, or none is in the code of the ELF."""
@@ -101,16 +112,22 @@ def decode(
 ) -> Decoded:
     """What `evidence` says with the one of `elfs` that it fits.
 
-    `source`, `search` and `board` are those of `explain`; without `source` the map of the model in the ELF is taken.
-    BadInput: a file is no ELF; none has the evidence's build ID,
-    unless `any_elf`, which then takes the first; or, without a build ID, several fit or none does.
+    `source`, `search` and `board` are those of `explain`; the ELF's own map of its model comes before `source`.
+    BadInput: a file is no ELF; none has the evidence's build ID, unless `any_elf`, which then takes the first; or,
+    without a build ID, several fit or none does.
     """
     images = [Image(path) for path in elfs]
     identities = [identify(evidence.build_id, evidence.state, evidence.listed, image) for image in images]
     image, identity = _chosen(evidence, images, identities, any_elf)
-    source = source if source is not None else read_comments(image.comments)
-    crash = explain(evidence.state, image, source=source, search=search, listed=evidence.listed, board=board)
-    return Decoded(crash, evidence, image, identity)
+    own = read_comments(image.comments)
+    foreign = source.name if own is not None and source is not None and not _same(own, source) else ""
+    crash = explain(evidence.state, image, source=own or source, search=search, listed=evidence.listed, board=board)
+    return Decoded(crash, evidence, image, identity, foreign)
+
+
+def _same(one: CSource, other: CSource) -> bool:
+    """Whether two maps lead to the same model by the same code."""
+    return (one.name, one.layers, one.placements) == (other.name, other.layers, other.placements)
 
 
 def _chosen(

@@ -128,6 +128,11 @@ class Image:
         return bool(self.functions)
 
     @property
+    def has_code(self) -> bool:
+        """Whether there are instructions; of a file that `objcopy --only-keep-debug` made there are none."""
+        return any(section.executable and section.data for section in self.sections)
+
+    @property
     def has_debug_information(self) -> bool:
         """Whether code is described (-g); frame information alone, which libraries bring, is not that."""
         return bool(self._elf.has_dwarf_info(strict=True))

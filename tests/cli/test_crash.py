@@ -17,6 +17,7 @@ import pytest
 
 from harness.cpustate import CpuState
 from harness.debug.evidence import read_evidence
+from harness.debug.image import Image
 from harness.rpc.fault_record import MAGIC
 from tests.cli.conftest import Run
 from tests.debug.evidence import logs
@@ -94,6 +95,42 @@ def test_the_elf_alone_has_the_names_of_layers_and_tensors(run: Run, crashed: Pa
     own, theirs = ([(f["function"], f["line"], f["label"]) for f in crash["frames"]] for crash in (found, truth))
     assert own == theirs
     assert any(f"layer {LAYER} of 4, " in label for *_, label in own)
+
+
+def test_sources_of_another_model_do_not_overrule_the_elf(run: Run, crashed: Path, elsewhere: Path) -> None:
+    arguments = (elsewhere / "uart.log", "--elf", elsewhere / "firmware.elf", "--sources", elsewhere)
+    assert decoded(run, *arguments)["warnings"] == []
+    path = elsewhere / "sources" / "metadata.json"
+    metadata = json.loads(path.read_text())
+    metadata["model"] = "other.tflite"
+    metadata["layers"][LAYER] |= {"op": "SOFTMAX", "outputs": [0]}
+    path.write_text(json.dumps(metadata))
+    found = decoded(run, *arguments)
+    assert len(found["warnings"]) == 1
+    assert '"other.tflite"' in found["warnings"][0]
+    assert found["crash"]["running_layer"] == live(crashed)["running_layer"]
+
+
+def _with_comments(elf: Path, *comments: str) -> None:
+    text = elf.with_name("comments")
+    text.write_bytes(b"".join(comment.encode() + b"\0" for comment in comments))
+    subprocess.run(["arm-none-eabi-objcopy", "--update-section", f".comment={text}", str(elf)], check=True)
+
+
+@pytest.mark.parametrize("comment", ["layerproof.model {", "layerproof.model {'model': 'second'}"])
+def test_a_map_that_cannot_be_used_is_told(comment: str, run: Run, elsewhere: Path) -> None:
+    elf = elsewhere / "firmware.elf"
+    _with_comments(elf, *Image(elf).comments, comment)
+    found = decoded(run, elsewhere / "uart.log", "--elf", elf)
+    assert any("maps of several models" in note for note in found["notes"])
+    assert found["crash"]["layer"] == LAYER
+
+
+def test_an_elf_without_code_is_told(run: Run, elsewhere: Path) -> None:
+    elf = elsewhere / "firmware.elf"
+    subprocess.run(["arm-none-eabi-objcopy", "--only-keep-debug", str(elf)], check=True)
+    found = decoded(run, elsewhere / "uart.log", "--elf", elf)
+    assert any("has no code" in note for note in found["notes"])
 
 
 def test_without_any_map_the_layer_is_the_one_that_the_firmware_noted(run: Run, crashed: Path, elsewhere: Path) -> None:
