@@ -121,6 +121,12 @@ LOOPS = {
         in += 4096;
     }
 """,
+    "in_step": """    for (;;) {
+        *(volatile int8_t *)output = *(const volatile int8_t *)input;
+        output += 4096;
+        input += 4096;
+    }
+""",
 }
 
 
@@ -197,6 +203,27 @@ def test_an_arena_of_any_name_is_found_by_what_the_layer_was_given(
     )
     assert known["overrun"] is not None
     assert json.dumps(known).replace("harness_arena", "memory") == json.dumps(found)
+
+
+@pytest.mark.parametrize("level", ["-O0", "-O2", "-Os"])
+@pytest.mark.parametrize("board_name", ["qemu_cortex_m0", "qemu_cortex_m33"])
+def test_parameters_that_walked_make_no_arena(board_name: str, level: str, toolchain: None, tmp_path: Path) -> None:
+    """All of a kernel's pointers may go on together, as in `*output++ = *input++`."""
+    stopped, firmware = _stopped(board_name, "in_step", level, tmp_path)
+    assert stopped.state is not None
+    renamed = firmware.elf.with_name("renamed.elf")
+    command = ["arm-none-eabi-objcopy", "--redefine-sym", "harness_arena=memory", str(firmware.elf), str(renamed)]
+    subprocess.run(command, check=True, timeout=60)
+    known, found = (
+        explain(stopped.state, elf, source=firmware.source, board=firmware.board) for elf in (firmware.elf, renamed)
+    )
+    assert known.running is not None
+    assert found.running is not None
+    for ours, theirs in zip(found.running.tensors, known.running.tensors):
+        assert ours.address in (None, theirs.address)
+        assert level != "-O0" or ours.address is not None, "what ran the layer still has its argument"
+    assert found.overrun is None or found.overrun.tensor.tensor == known.overrun.tensor.tensor  # type: ignore[union-attr]
+    assert "given an arena" not in found.sentence
 
 
 def _image(folder: Path) -> Image:
