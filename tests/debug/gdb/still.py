@@ -1,6 +1,7 @@
-"""Processors that stand still, for gdb: serves the registers and memory of states over gdb's remote protocol.
+"""Processors that stand still, for gdb: serves the registers and memory of states over gdb's remote protocol; and gdb,
+asked for the variables of what it has opened.
 
-It is written apart from what the harness itself serves to gdb, and from what it reads of a state.
+The server is written apart from what the harness itself serves to gdb, and from what it reads of a state.
 """
 
 from __future__ import annotations
@@ -114,14 +115,25 @@ class Still:
 
 def gdb_says(elf: Path, states: Sequence[CpuState], folder: Path, fpu: bool) -> list[list[dict[str, Any]]]:
     """For each state its frames as gdb finds them, each with its variables: see `gdb_variables.py`."""
+    with Still(states, fpu) as still:
+        opens = [f"target remote 127.0.0.1:{still.port}"] * len(states)
+        # code and constants come from the file
+        return gdb_shows(elf, opens, folder, "set trust-readonly-sections on")
+
+
+def gdb_shows(elf: Path, opens: Sequence[str], folder: Path, *settings: str) -> list[list[dict[str, Any]]]:
+    """As `gdb_says`, of the targets that the commands `opens` open one after the other."""
     gdb = shutil.which("gdb-multiarch")
     if gdb is None:
         pytest.skip("gdb-multiarch is not installed")
     answer = folder / f"{elf.stem}.json"
-    with Still(states, fpu) as still:
-        settings = f"python count, port, answer = {len(states)}, {still.port}, {str(answer)!r}"
-        command = [gdb, "-nx", "-batch", "-ex", settings, "-x", str(SCRIPT), str(elf)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=250, stdin=subprocess.DEVNULL)
+    answer.unlink(missing_ok=True)
+    commands = (*settings, f"python opens, answer = {list(opens)!r}, {str(answer)!r}")
+    options = [part for command in commands for part in ("-ex", command)]
+    done = subprocess.run(
+        [gdb, "-nx", "-batch", *options, "-x", str(SCRIPT), str(elf)],
+        capture_output=True, text=True, timeout=250, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
     assert answer.is_file(), done.stdout[-2000:] + done.stderr[-2000:]
     found: list[list[dict[str, Any]]] = json.loads(answer.read_text())
     return found
