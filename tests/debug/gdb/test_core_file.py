@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import struct
 import subprocess
@@ -12,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from elftools.elf.elffile import ELFFile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -37,7 +39,7 @@ _WORDS = st.integers(0, 0xFFFFFFFF)
 _NAMES = (*CORE_REGISTERS, "msp", "psp", "control", "exc_return", "fpscr", *(f"s{n}" for n in range(32)))
 _STATES = st.builds(
     CpuState,
-    st.dictionaries(st.sampled_from(_NAMES), _WORDS),
+    st.dictionaries(st.sampled_from(_NAMES), _WORDS | st.integers(0x1FFFFFC0, 0x20000080)),  # stack pointers too
     st.dictionaries(st.sampled_from(sorted(FAULT_STATUS_ADDRESSES)), _WORDS),
     st.lists(st.builds(MemorySpan, _WORDS | st.integers(0x20000000, 0x20000040), st.binary(max_size=64))).map(tuple),
     st.none() | st.integers(0, 100),
@@ -73,6 +75,33 @@ def test_of_spans_that_overlap_the_first_counts(spans: list[MemorySpan]) -> None
     assert {start + i: byte for start, data in runs for i, byte in enumerate(data)} == truth
     assert all(data for _, data in runs)
     assert all(a + len(data) < b for (a, data), (b, _) in pairwise(runs))
+
+
+def test_of_a_stack_the_core_file_has_the_whole_line_that_its_known_bytes_begin_in_and_of_nothing_else() -> None:
+    spans = {
+        "code": MemorySpan(0x10000014, b"code"),
+        "stack": MemorySpan(0x20001058, bytes(range(0x30))),
+        "the same stack, behind bytes that are lost": MemorySpan(0x2000108C, bytes(8)),
+        "a whole line": MemorySpan(0x20001100, bytes(64)),
+        "a variable": MemorySpan(0x20004244, b"data"),
+        "the other stack, that has grown out of its bounds": MemorySpan(0x20006FFE, bytes(3)),
+        "at the end of the address space": MemorySpan(0xFFFFFFF4, b"end"),
+    }
+    registers = {"sp": 0x20001078, "msp": 0x20001058, "psp": 0x20006100}
+    state = CpuState(registers, {"cfsr": 2}, tuple(spans.values()))
+    data = core_file(state)
+    segments = {s["p_vaddr"]: s.data() for s in ELFFile(io.BytesIO(data)).iter_segments("PT_LOAD")}
+    unknown = UNKNOWN.to_bytes(4, "little") * 16
+    assert segments == {
+        0x10000014: b"code",
+        0x20001040: unknown[:0x18] + bytes(range(0x30)) + unknown[8:12] + bytes(8),
+        0x20001100: bytes(64),
+        0x20004244: b"data",
+        0x20006FC0: unknown[:0x3E] + bytes(3),
+        0xE000ED28: (2).to_bytes(4, "little"),
+        0xFFFFFFF4: b"end",
+    }
+    assert read_core(data, "core").state == state
 
 
 @settings(max_examples=600, deadline=None)
