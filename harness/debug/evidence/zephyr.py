@@ -18,6 +18,7 @@ is in `zephyr_dump`.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 
 from harness.cpustate import CpuState
 from harness.debug.evidence.base import Evidence, Format
@@ -188,13 +189,15 @@ _printed = each(_begins, lambda line: bool(_PC.search(line)), _read)
 def _find(text: Text) -> list[Evidence]:
     """The crashes that were printed, each with its core dump, and between them those that only a dump tells of."""
     found = _printed(text)
+    starts = [evidence.line or 0 for evidence in found]
+    alone = []
     for dump in dumps_in(text) if found else ():
-        before = [number for number, evidence in enumerate(found) if (evidence.line or 0) <= (dump.line or 0)]
-        if before and found[before[-1]].format == NAME and dump.fits(found[before[-1]]):
-            found[before[-1]] = dump.add_to(found[before[-1]])
+        before = bisect_right(starts, dump.line or 0) - 1
+        if before >= 0 and dump.fits(found[before]):
+            found[before] = dump.add_to(found[before])
         else:
-            found.insert(len(before), dump.evidence())
-    return found
+            alone.append(dump.evidence())
+    return sorted([*found, *alone], key=lambda evidence: evidence.line or 0)
 
 
 FORMAT = Format(NAME, "Zephyr's (***** BUS FAULT *****, r0/a1: …)", _find)
