@@ -3,7 +3,10 @@ target still answers, its memory."""
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable
+from heapq import heappop, heappush
+from itertools import pairwise
 
 from harness.cpustate import MemorySpan
 from harness.debug.image import Image
@@ -31,6 +34,7 @@ class Memory:
     ) -> None:
         self._image = image
         self._spans = joined(spans)
+        self._starts = [start for start, _ in self._spans]
         self._read = read
         self._failures = 0
         self._max_failures = max_failures
@@ -40,8 +44,10 @@ class Memory:
         """`length` bytes at `address`, or None when they are not all known."""
         if address < 0 or length < 0 or address + length > 1 << 32:
             return None
-        for start, data in self._spans:
-            if start <= address and address + length <= start + len(data):
+        at = bisect_right(self._starts, address) - 1
+        if at >= 0:
+            start, data = self._spans[at]
+            if address + length <= start + len(data):
                 return data[address - start : address - start + length]
         constant = self._image.constant(address, length)
         return constant if constant is not None else self._from_target(address, length)
@@ -52,7 +58,8 @@ class Memory:
 
     def next_span(self, address: int, within: int) -> int | None:
         """Where the first bytes of the record begin that lie above `address`, by at most `within` bytes."""
-        return next((start for start, _ in self._spans if address < start <= address + within), None)
+        at = bisect_right(self._starts, address)
+        return next((start for start in self._starts[at : at + 1] if start <= address + within), None)
 
     def code(self, address: int, length: int) -> bytes | None:
         """Bytes of an instruction, from the ELF file: a target that crashed may have written over anything else."""
@@ -85,28 +92,23 @@ def joined(spans: Iterable[MemorySpan]) -> list[tuple[int, bytes]]:
 
     Where spans overlap the earlier one of `spans` counts. Nothing lies past the 32-bit address space.
     """
-    pieces: list[tuple[int, bytes]] = []
-    for span in spans:
-        at, end = span.address, min(span.address + len(span.data), 1 << 32)
-        new = []
-        for start, data in pieces:
-            if start >= end:
-                break
-            if at < start:
-                new.append((at, span.data[at - span.address : start - span.address]))
-            at = max(at, start + len(data))
-        if at < end:
-            new.append((at, span.data[at - span.address : end - span.address]))
-        pieces = sorted(pieces + new)
-    runs: list[tuple[int, list[bytes]]] = []
-    after = None  # the address that the last run ends at
-    for start, data in pieces:
-        if start == after:
-            runs[-1][1].append(data)
-        else:
-            runs.append((start, [data]))
-        after = start + len(data)
-    return [(start, b"".join(parts)) for start, parts in runs]
+    known = [(span.address, min(span.address + len(span.data), 1 << 32), span.data) for span in spans]
+    coming = sorted(((start, number) for number, (start, end, _) in enumerate(known) if start < end), reverse=True)
+    edges = sorted({edge for start, end, _ in known if start < end for edge in (start, end)})
+    covering: list[int] = []  # what has begun, as a heap: the earliest of `spans` is its first
+    runs: list[tuple[int, bytearray]] = []
+    for at, until in pairwise(edges):
+        while coming and coming[-1][0] == at:
+            heappush(covering, coming.pop()[1])
+        while covering and known[covering[0]][1] <= at:
+            heappop(covering)
+        if not covering:
+            continue
+        start, _, data = known[covering[0]]
+        if not runs or runs[-1][0] + len(runs[-1][1]) != at:
+            runs.append((at, bytearray()))
+        runs[-1][1].extend(data[at - start : until - start])
+    return [(start, bytes(data)) for start, data in runs]
 
 
 def live_memory(image: Image, read: ReadTarget) -> tuple[MemorySpan, ...]:
