@@ -7,6 +7,7 @@ it: those with marks of their own come before a list of registers, which all of 
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from dataclasses import replace
 
 from harness.debug.evidence import cmbacktrace, debugger, mbed, nuttx, plain, riot, rtthread, zephyr, zephyr_dump
@@ -49,8 +50,8 @@ def crashes_in(data: bytes, where: str) -> list[Evidence]:
         return [zephyr_dump.from_dump(data, where)]
     text = read_text(data)
     found = records_in(data, text, where)
-    for log_format in FORMATS:
-        found = found or [_identified(evidence, text) for evidence in log_format.find(text)]
+    if not found:
+        found = _identified(next(filter(None, (log_format.find(text) for log_format in FORMATS)), []), text)
     if not found:
         marks = [log_format.mark for log_format in FORMATS]
         raise BadInput(
@@ -59,23 +60,25 @@ def crashes_in(data: bytes, where: str) -> list[Evidence]:
             hint=f"Looked for a fault record (binary, hexadecimal or base64), and for dumps of registers: "
             f"{', '.join(marks[:-1])}, or {marks[-1]}.",
         )
-    return [_counted(evidence, number, found) for number, evidence in enumerate(found)]
+    return _counted(found)
 
 
-def _identified(evidence: Evidence, text: Text) -> Evidence:
-    """With the last build ID that the firmware printed before it crashed, or else the first one after that."""
+def _identified(found: list[Evidence], text: Text) -> list[Evidence]:
+    """Each with the last build ID that the firmware printed before it crashed, or else the first one after that."""
     ids = [
         (number, m[1]) for number, line in enumerate(text.lines, 1) if "uild" in line for m in _BUILD_ID.finditer(line)
     ]
-    before = [digits for number, digits in ids if number < (evidence.line or 0)]
-    chosen = before[-1:] or [digits for _, digits in ids][:1]
-    return replace(evidence, build_id=bytes.fromhex(chosen[0])) if chosen else evidence
+    if not ids:
+        return found
+    numbers = [number for number, _ in ids]
+    chosen = (max(0, bisect_left(numbers, evidence.line or 0) - 1) for evidence in found)
+    return [replace(evidence, build_id=bytes.fromhex(ids[at][1])) for evidence, at in zip(found, chosen)]
 
 
-def _counted(evidence: Evidence, number: int, found: list[Evidence]) -> Evidence:
+def _counted(found: list[Evidence]) -> list[Evidence]:
     if len(found) == 1:
-        return evidence
-    lines = [str(other.line) for other in found if other.line is not None]
+        return found
+    lines = [str(evidence.line) for evidence in found if evidence.line is not None]
     places = f", at lines {', '.join(lines[:_LISTED])}{' …' if len(lines) > _LISTED else ''}" if lines else ""
-    note = f"{len(found)} crashes were found{places}; this is number {number + 1}."
-    return replace(evidence, notes=(note, *evidence.notes))
+    told = f"{len(found)} crashes were found{places}; this is number"
+    return [replace(evidence, notes=(f"{told} {n}.", *evidence.notes)) for n, evidence in enumerate(found, 1)]
