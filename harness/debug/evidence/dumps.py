@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from harness.cpustate import MemorySpan
 
 # gdb's x/wx, OpenOCD's mdw, J-Link's mem32, NuttX's stack dump: one address, then words
-_ROW = re.compile(
+ROW = re.compile(
     r"(?<![\w/])(?:0x)?(?P<address>[0-9a-f]{8})(?:\s*<[^>]{1,80}>)?\s*[:=]\s*"
     r"(?P<words>(?:0x[0-9a-f]{8}|[0-9a-f]{8})(?:[ \t]+(?:0x[0-9a-f]{8}|[0-9a-f]{8}))*)(?![0-9a-z_])",
     re.IGNORECASE,
@@ -18,13 +18,15 @@ _PAIR = re.compile(r"\baddr: *([0-9a-f]{8})\s+data: *([0-9a-f]{8})(?![0-9a-z_])"
 
 def rows(lines: Iterable[str]) -> tuple[MemorySpan, ...]:
     """Memory from lines of an address and words."""
+    return memory_of(map(ROW.search, lines))
+
+
+def memory_of(found: Iterable[re.Match[str] | None]) -> tuple[MemorySpan, ...]:
+    """Memory from what `ROW` found in lines. Of a word that is given twice the first counts."""
     words: dict[int, int] = {}
-    for line in lines:
-        found = _ROW.search(line)
-        if found is None:
-            continue
-        address = int(found["address"], 16)
-        for number, word in enumerate(found["words"].split()):
+    for row in filter(None, found):
+        address = int(row["address"], 16)
+        for number, word in enumerate(row["words"].split()):
             words.setdefault(address + 4 * number, int(word, 16))
     return _spans(words)
 

@@ -231,6 +231,18 @@ def test_numbers_beside_such_with_0x_are_hexadecimal() -> None:
     assert evidence.state.registers == {"r0": 0x10, "lr": 0x1889, "pc": 0x4992}
 
 
+def test_memory_belongs_to_the_lists_of_registers_beside_it() -> None:
+    """Not to those beyond them."""
+    rows = [f"{address:08x}: {'5555aaaa ' * 4}" for address in range(0x20001000, 0x20001030, 16)]
+    text = "\n".join(f"R0 = 0x1 PC = 0x1380\n{row}" for row in rows) + "\n"
+    memory = [evidence.state.memory for evidence in crashes_in(text.encode(), "log")]
+    assert [[(span.address, len(span.data)) for span in spans] for spans in memory] == [
+        [(0x20001000, 16)],
+        [(0x20001000, 32)],
+        [(0x20001010, 32)],
+    ]
+
+
 def test_registers_of_a_frame_that_was_never_written_are_left_out(crashes: Get) -> None:
     for render in (logs.zephyr, logs.zephyr_short, logs.mbed, logs.rtthread, logs.handler):
         status = {"cfsr": 1 << 12, "hfsr": 1 << 30, "mmfar": 0, "bfar": 0}
