@@ -111,18 +111,21 @@ def _dumped_as_text(text: Text) -> Iterator[bytes]:
 
 def _joined(text: Text, of_line: Callable[[str], bytes]) -> Iterator[bytes]:
     """The bytes of neighbouring lines, put together; what is in no such line lies between two of them."""
-    data = b""
+    data = bytearray()
+    start = -1  # of the first record in `data`
     for line in text.lines:
         piece = of_line(line)
         if piece:
+            unsearched = max(0, len(data) - len(_MAGIC) + 1)
             data += piece
+            start = start if start >= 0 else data.find(_MAGIC, unsearched)
         elif data:
-            if _MAGIC in data and len(data) < int.from_bytes(data[data.find(_MAGIC) :][4:8], "little"):
+            if start >= 0 and len(data) < min(int.from_bytes(data[start + 4 : start + 8], "little"), _LARGEST):
                 continue  # another line of the log came between
-            yield data
-            data = b""
+            yield bytes(data)
+            data, start = bytearray(), -1
     if data:
-        yield data
+        yield bytes(data)
 
 
 def _hexadecimal(line: str) -> bytes:
