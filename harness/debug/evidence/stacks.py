@@ -49,22 +49,24 @@ def _before(
 ) -> Iterator[int]:
     """Stack pointers before the exception frames that stand near `sp`."""
     padding = 4 if xpsr & PADDED else 0
+    sizes = [4 * BASIC_FRAME] if not extended else []
+    sizes += [4 * EXTENDED_FRAME] if extended or extended is None else []
+    lowest, highest = sp - within - max(sizes) - padding, sp + within - min(sizes) - padding
     for span in memory:
-        at = span.data.find(frame)
+        end = max(0, highest + len(frame) - span.address)  # find would count a negative one from the other end
+        at = span.data.find(frame, max(0, lowest - span.address), end)
         while at >= 0:
             address = span.address + at
-            sizes = [4 * BASIC_FRAME] if not extended else []
-            sizes += [4 * EXTENDED_FRAME] if extended or extended is None else []
             fitting = [address + size + padding for size in sizes if abs(address + size + padding - sp) <= within]
             # without EXC_RETURN the one that the log itself is nearest to
             if fitting and address % 4 == 0:
                 yield min(fitting, key=lambda pointer: abs(pointer - sp))
-            at = span.data.find(frame, at + 1)
+            at = span.data.find(frame, at + 1, end)
 
 
 def _odd_words(sp: int, memory: Sequence[MemorySpan]) -> Iterator[int]:
     for span in memory:
         if span.address <= sp < span.address + len(span.data) or span.address > sp:
             start = max(sp + 3 & ~3, span.address) - span.address
-            words = struct.unpack_from(f"<{(len(span.data) - start) // 4}I", span.data, start)
-            yield from (word for word in words if word & 1)
+            data = span.data[start:]
+            yield from (word for (word,) in struct.iter_unpack("<I", data[: len(data) & ~3]) if word & 1)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
-from harness.cpustate import CpuState
+from harness.cpustate import CpuState, MemorySpan
 from harness.debug.crash import explain
 from harness.debug.evidence import crashes_in, read_evidence
+from harness.debug.evidence.stacks import proven
 from harness.debug.memory import Memory
 from harness.errors import BadInput
 from tests.debug.conftest import Crashes
@@ -241,6 +243,13 @@ def test_memory_belongs_to_the_lists_of_registers_beside_it() -> None:
         [(0x20001000, 32)],
         [(0x20001010, 32)],
     ]
+
+
+@pytest.mark.parametrize("past", range(8))
+def test_a_stack_of_any_length_is_searched_to_its_end(past: int) -> None:
+    stack = MemorySpan(0x20000000, struct.pack("<I", 0x2001) + bytes(3))
+    registers, listed = proven({"sp": stack.address + past}, [stack], [])
+    assert (registers, listed) == ({}, (0x2001,) if past == 0 else ())
 
 
 def test_registers_of_a_frame_that_was_never_written_are_left_out(crashes: Get) -> None:
