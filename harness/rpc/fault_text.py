@@ -61,9 +61,12 @@ class TextRecord:
 def records_in_text(text: str) -> list[TextRecord]:
     """Every record in `text`, in order of appearance; printings of the same record count once. Never raises."""
     merged: list[_Printing] = []
+    by_first_line: dict[bytes, _Printing] = {}
     for printing in _printings(text):
-        known = next((other for other in merged if other.shows_the_same(printing)), None)
-        if known is None:
+        # It has the record's own CRC. Lines of which that one is missing could be anybody's.
+        first = printing.pieces.get(0)
+        known = printing if first is None else by_first_line.setdefault(first, printing)
+        if known is printing:
             merged.append(printing)
         else:
             known.pieces |= {offset: data for offset, data in printing.pieces.items() if offset not in known.pieces}
@@ -77,10 +80,6 @@ class _Printing:
     line: int
     pieces: dict[int, bytes] = field(default_factory=dict)
     damaged: int = 0
-
-    def shows_the_same(self, other: _Printing) -> bool:
-        """The first line has the record's own CRC. Lines of which that one is missing could be anybody's."""
-        return 0 in self.pieces and self.pieces[0] == other.pieces.get(0)
 
 
 def _printings(text: str) -> Iterator[_Printing]:
