@@ -34,7 +34,7 @@ from harness.rpc.fault_record import PADDED
 NAME = "CmBacktrace log"
 
 _WHERE = re.compile(
-    r"(Fault|Assert) on (?:thread (?P<thread>.+?)|interrupt or bare metal.*)\s*$"
+    r"(Fault|Assert) on (?:thread (?P<thread>.+)|interrupt or bare metal.*)"
     r"|在线程\((?P<zh_thread>.*?)\)中发生(?P<zh>错误异常|断言)|在中断或裸机环境下发生(?P<zh_bare>错误异常|断言)"
 )
 _FIRMWARE = re.compile(r"Firmware name: (.{0,200})|固件名称：(.{0,200})")
@@ -152,7 +152,7 @@ def _stack(part: Part, xpsr: int | None, notes: list[str]) -> tuple[tuple[Memory
 def _context(part: Part, where: re.Match[str] | None) -> list[str]:
     firmware = next((m for m in map(_FIRMWARE.search, part.lines) if m), None)
     told = [f"Firmware name: {(firmware[1] or firmware[2]).strip()}."] if firmware else []
-    thread = (where["thread"] or where["zh_thread"]) if where else None
+    thread = ((where["thread"] or where["zh_thread"] or "") if where else "").rstrip()
     if thread:
         told.append(f"Thread: {thread[:40]}.")
     return told
