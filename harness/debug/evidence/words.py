@@ -48,6 +48,7 @@ _TOKEN = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 _WORD_DIGITS = 8
+_TOO_MANY_DIGITS = 11  # for a word, in either base; thousands of decimal ones int() refuses to convert
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,8 @@ def resolve(words: Iterable[Word], *, any_base: bool = False) -> Registers:
     notes: list[str] = []
     cut = False
     for word in words:
-        value = int(word.digits, 10 if decimal and not word.prefixed else 16)
+        digits = word.digits.lstrip("0")[:_TOO_MANY_DIGITS] or "0"
+        value = int(digits, 10 if decimal and not word.prefixed else 16)
         if value > 0xFFFFFFFF:
             notes.append(f"{word.name} is given as {word.digits[:20]}, which is no 32-bit value; it is left out.")
             continue

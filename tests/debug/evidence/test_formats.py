@@ -228,6 +228,15 @@ def test_the_base_of_numbers_that_have_only_decimal_digits_is_decided_and_told(l
     assert any("decimal" in note for note in evidence.notes) == (base == 10)
 
 
+def test_a_number_of_thousands_of_digits_is_left_out() -> None:
+    for digits in ("9" * 6000, "0x" + "f" * 6000):
+        evidence = read_evidence(f"HardFault\nr0={digits} lr=0x1889 pc=0x4992\n".encode(), "log")
+        assert evidence.state.registers == {"lr": 0x1889, "pc": 0x4992}
+        assert any("no 32-bit value" in note for note in evidence.notes)
+    zeros = read_evidence(f"HardFault\nr0={'0' * 6000}7 lr=0x1889 pc=0x4992\n".encode(), "log")
+    assert zeros.state.registers == {"r0": 7, "lr": 0x1889, "pc": 0x4992}
+
+
 def test_numbers_beside_such_with_0x_are_hexadecimal() -> None:
     evidence = read_evidence(b"HardFault\nr0=10 lr=0x1889 pc=0x4992\n", "log")
     assert evidence.state.registers == {"r0": 0x10, "lr": 0x1889, "pc": 0x4992}
