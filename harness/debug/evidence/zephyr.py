@@ -40,12 +40,12 @@ _HEADINGS = {
     "NMI": "nmi",
 }
 _HEADING = re.compile(rf"\*{{5}} ({'|'.join(_HEADINGS)}) \*{{5}}")
-_SHORT = re.compile(r"Fault! EXC #(\d+)")
+_SHORT = re.compile(r"Fault! EXC #(\d{1,3})\b")
 # A kernel oops or a failed assertion prints the registers alone.
 _REGISTERS = re.compile(r"\br0/a1:")
 _PC = re.compile(r"Faulting instruction address.*?[:=]\s*0x")
 _PC_WORDS = re.compile(r"Faulting instruction address(?: \(r15/pc\))?")
-_FATAL = re.compile(r"ZEPHYR FATAL ERROR (\d+): (.{1,60}?)(?: on CPU \d+)?\s*$")
+_FATAL = re.compile(r"ZEPHYR FATAL ERROR (\d{1,10}): (.{1,60}?)(?: on CPU \d+)?\s*$")
 _THREAD = re.compile(r"Current thread(?: ID)?(?: =|:) (0x[0-9a-f]{1,8})(?: \((.{1,40}?)\))?")
 _TRACE = re.compile(r"\b\d+: (?:fp: \S+ )?lr: 0x([0-9a-f]{1,8})\b")
 # lines that are the dump's own: other threads print between them

@@ -284,3 +284,12 @@ def test_an_empty_dump_is_one_error() -> None:
     data = struct.pack("<2sHHBBI", b"ZE", 1, 3, 5, 0, 26)
     with pytest.raises(BadInput, match="nothing in it"):
         read_evidence(data, "dump")
+
+
+def test_numbers_without_end_are_none(crashes: Get) -> None:
+    state = crashes("m3", LEVEL).of("store").state
+    text = logs.zephyr(state, crashes("m3", LEVEL).image.instruction, short=True)
+    many = "9" * 5000
+    for changed in (text.replace("EXC #5", f"EXC #{many}"), text.replace("ERROR 0", f"ERROR {many}")):
+        assert changed != text
+        assert read_evidence(changed.encode(), "log").state.registers["pc"] == state.registers["pc"]
