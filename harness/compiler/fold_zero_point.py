@@ -4,7 +4,8 @@
     for k: acc += (x[k] - zp) * w[oc, k]        for k: acc += x[k] * w[oc, k]
 
 with bias_folded[oc] = bias[oc] - zp * sum over k of w[oc, k]. Right only where every tap is inside the input, which
-shows as loops with constant bounds. The new table is what the interpreter makes of the loop for x = 0.
+shows as loops with constant bounds, and where the same taps are for every output of a channel: of an input one element
+wide each output may have another one. The new table is what the interpreter makes of the loop for x = 0.
 
 Nothing leaves int32 that did not before: what acc holds after some of the taps is what the loop on the left ends with
 for an input whose other elements are 0, and a legal loop stays inside int32 for every input.
@@ -87,6 +88,8 @@ class _Folding:
         free = _free_variables(bias, sums)
         if not shifted or not all(name in loops and _constant(loops[name]) for name in free):
             return None
+        if not _variables(bias) >= set(free):
+            return None
         table = self.folded_bias(start, bias, sums, [loops[name] for name in free])
         if table is None:
             return None  # one table a layer
@@ -138,6 +141,10 @@ def _at_zero(node: Expr) -> Expr:
     assert isinstance(node, Binary)
     assert isinstance(node.right, Const)
     return Const(-int(node.right.value) if node.op == "sub" else int(node.right.value))
+
+
+def _variables(load: Load) -> set[str]:
+    return {n.name for i in load.index for n in walk_expr(i) if isinstance(n, Var)}
 
 
 def _free_variables(bias: Load, sums: For) -> list[str]:

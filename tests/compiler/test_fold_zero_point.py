@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from harness.compiler.fold_zero_point import TABLE, fold_zero_point
+from harness.compiler.frontends import parse_model
 from harness.compiler.interpret import run
 from harness.compiler.loops import (
     Alloc,
@@ -26,6 +27,9 @@ from harness.compiler.loops import (
 )
 from harness.compiler.verify import verify
 from harness.dtypes import DType
+from tests.compiler.ops.oracle import draw
+from tests.compiler.passes.test_fold_moves import compare_layers
+from tests.models import Net
 
 CHANNELS, DEPTH = 3, 4
 C, K = Var("c"), Var("k")
@@ -92,6 +96,45 @@ def test_another_sum_or_bias_never_gets_the_first_ones_table(start: Buffer, weig
 def test_clipped_loops_keep_their_zero_point() -> None:
     clipped = sums(1, B2, W, stop=minimum(DEPTH, C + 2))
     assert zero_points_left(folded(program(*sums(0, B, W), *clipped))) == 1
+
+
+def test_taps_that_are_others_for_each_output_keep_their_zero_point() -> None:
+    """A table has one entry a channel."""
+    row = Var("row")
+    taps = table("taps", 2, CHANNELS, DEPTH)
+    acc = Buffer("acc", DType.I32, (), "register")
+    x = cast(load(X, K), DType.I32) - 9
+    body = (
+        Alloc(acc),
+        store(acc, value=load(B, C)),
+        For("k", Const(0), WHOLE, (accumulate(acc, x * cast(load(taps, row, C, K), DType.I32)),)),
+        store(Y, row, C, value=load(acc)),
+    )
+    rows = For("row", Const(0), Const(2), body, parallel=True)
+    assert zero_points_left(folded(program(rows, tables=(taps, B)))) == 1
+
+
+@pytest.mark.parametrize(
+    ("shape", "pad", "kernel", "stride"),
+    [
+        ((2, 1), (0, 1), (2, 3), (2, 1)),
+        ((2, 1), (0, 1), (3, 3), (2, 1)),
+        ((2, 1), (1, 0), (2, 2), (2, 1)),
+        ((2, 1), (1, 0), (3, 2), (2, 1)),
+        ((1, 2), (0, 1), (3, 2), (1, 2)),
+    ],
+)
+def test_an_input_one_element_wide_in_its_padding(
+    shape: tuple[int, int], pad: tuple[int, int], kernel: tuple[int, int], stride: tuple[int, int]
+) -> None:
+    """Each output of a row has another tap on the only column that there is."""
+    net = Net(1)
+    x = net.input((1, *shape, 2), quant=(0.05, 3))
+    padded = net.padv2(x, ((0, 0), (0, 0), pad, (0, 0)), value=3)
+    net.depthwise_conv2d(padded, kernel, stride=stride, quant=(0.05, 3))
+    graph = parse_model(net.build(), "net.tflite")
+    for seed in range(3):
+        compare_layers(graph, draw(graph, seed), frozenset())
 
 
 @pytest.mark.parametrize("end", [DType.I32.max, DType.I32.min])
