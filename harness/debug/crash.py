@@ -203,11 +203,12 @@ class _Explanation:
         reader = self._variables(lambda address: "")
 
         def pointers(*functions: str) -> tuple[_Row | None, list[int | None]]:
-            """The innermost of these functions that runs, and its arguments."""
+            """The innermost of these functions that runs and whose arguments are all pointers, and those."""
             for row in rows:
                 if row.place is not None and row.place.function in functions:
                     arguments = [v for v in reader.of(row.step, row.place) if v.argument]
-                    return row, [v.number if v.points else None for v in arguments]
+                    if all(argument.points for argument in arguments):
+                        return row, [argument.number for argument in arguments]
             return None, []
 
         _, runner = pointers(RUN, *((f"run_{layer.index}",) if layer is not None else ()))

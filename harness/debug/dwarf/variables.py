@@ -147,7 +147,8 @@ class VariableReader:
             return None
         type_ = _type(die)
         text, argument = name.value.decode("utf-8", "replace"), die.tag == _TAGS[0]
-        unknown = partial(Variable, text, type_.name, None, argument=argument)
+        points = kind is not None and type_.bare.kind == "pointer"
+        unknown = partial(Variable, text, type_.name, None, argument=argument, points=points)
         if kind is None:
             return unknown(OPTIMISED_OUT)
         content: Content | None = None
@@ -161,7 +162,7 @@ class VariableReader:
             return unknown(str(why), address=content.address if content is not None else None)
         except UNREADABLE:
             return unknown("its debug information cannot be read")
-        return Variable(text, type_.name, value, "", argument, content.address, number, type_.bare.kind == "pointer")
+        return Variable(text, type_.name, value, "", argument, content.address, number, points)
 
     def _content(self, die: Any, index: int, type_: Type) -> Content:
         """Where the variable's bytes are. Raises Unknown."""
