@@ -211,11 +211,18 @@ class _Writer:
         for p in self.positions:
             inside = binary("and", origin + p >= 0, origin + p < a.size)
             known, unknown = Store(registers[p], (), fetched[p]), Store(registers[p], (), zero_point)
-            careful.append(If(inside, (known,), (unknown,)))
+            careful.append(If(inside, (known,), (unknown,)) if self.ever_inside(p, p) else unknown)
         whole = binary("and", origin >= 0, origin + self.positions[-1] < a.size)
         statements: list[Stmt] = [Alloc(r) for r in registers.values()]
-        statements.append(If(whole, plain, tuple(careful)))
+        # the kernel may be wider than an input and one side of its padding
+        statements += [If(whole, plain, tuple(careful))] if self.ever_inside(0, self.positions[-1]) else careful
         return tuple(statements), {p: ((), load(r)) for p, r in registers.items()}
+
+    def ever_inside(self, first: int, last: int) -> bool:
+        """Whether the positions `first` to `last` lie in the input for any place at which a block might begin."""
+        a = self.along
+        starts = (at * a.stride - a.pad_before for at in range(a.out - self.outputs + 1))
+        return any(start + first >= 0 and start + last < a.size for start in starts)
 
     def element(self, position: Expr, k: Var) -> Load:
         w = self.across
