@@ -71,7 +71,8 @@ class Decoded:
             yield f"The ELF has no debug information of where it crashed: {_BUILD}"
         if not self.image.has_code:
             yield "The ELF has no code, only what describes it: most callers are not found. Give the file as linked."
-        if self.image.is_arm and has_map(self.image.comments) and read_comments(self.image.comments) is None:
+        unusable = has_map(self.image.comments) and read_comments(self.image.comments) is None
+        if unusable and self.crash.running is None:
             yield "The ELF has maps of several models, or a damaged one: layers are not named. --sources names them."
 
     def _has_lines(self) -> bool:

@@ -124,6 +124,9 @@ def test_a_map_that_cannot_be_used_is_told(comment: str, run: Run, elsewhere: Pa
     found = decoded(run, elsewhere / "uart.log", "--elf", elf)
     assert any("maps of several models" in note for note in found["notes"])
     assert found["crash"]["layer"] == LAYER
+    named = decoded(run, elsewhere / "uart.log", "--elf", elf, "--sources", elsewhere)
+    assert named["crash"]["running_layer"]["index"] == LAYER
+    assert not any("maps of several models" in note for note in named["notes"])
 
 
 def test_an_elf_without_code_is_told(run: Run, elsewhere: Path) -> None:
