@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from harness.cpustate import CpuState
 from harness.debug.crash import explain
 from harness.debug.image import Image
 from harness.debug.places import AddressMap
+from tests.debug.linked import linked
 from tests.debug.model import three_layers
 
 STACK, ARENA = 0x20000000, 0x20000400
@@ -23,18 +23,16 @@ STACK, ARENA = 0x20000000, 0x20000400
 def places(toolchain: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An image with the firmware stub's names for stack and arena."""
     folder = tmp_path_factory.mktemp("places")
-    (folder / "a.c").write_text(
+    text = (
         'unsigned char harness_arena[64] __attribute__((section(".arena"), aligned(16)));\n'
         "int counter[4] = {1, 2, 3, 4};\nconst int table[4] = {1, 2, 3, 4};\n"
         "int entry(int a) { return counter[a] + table[a] + harness_arena[a]; }\n"
     )
-    (folder / "a.ld").write_text(
+    script = (
         "SECTIONS { . = 0x100; .text : { *(.text) *(.rodata) } . = 0x20000000; harness_stack_bottom = .;\n"
         ". += 0x400; harness_stack_top = .; .arena (NOLOAD) : { *(.arena) } . = 0x20001000; .data : { *(.data) } }\n"
     )
-    command = ["arm-none-eabi-gcc", "-mcpu=cortex-m3", "-mthumb", "-O2", "-g", "-nostdlib", "-T", "a.ld", "-e", "entry"]
-    subprocess.run([*command, "a.c", "-o", "a.elf"], cwd=folder, check=True, timeout=60)
-    return folder / "a.elf"
+    return linked(folder, text, "-O2", "-g", script=script)
 
 
 @pytest.mark.parametrize(
@@ -115,13 +113,11 @@ def test_a_thread_on_its_own_stack_has_not_overflowed_the_main_one(places: Path)
 @pytest.mark.parametrize("level", ["-O0", "-O2"])
 def test_a_static_variable_is_one_at_every_level(level: str, toolchain: None, tmp_path: Path) -> None:
     """Whether or not the compiler says what kind of symbol it is: a thread's stack must not be taken for nothing."""
-    (tmp_path / "a.c").write_text(
+    text = (
         "static volatile unsigned char thread_stack[64], other[16];\n"
         "int entry(int a) { return thread_stack[a] + other[a]; }\n"
     )
-    command = ["arm-none-eabi-gcc", "-mcpu=cortex-m3", "-mthumb", level, "-nostdlib", "-Wl,-e,entry", "a.c", "-o", "a"]
-    subprocess.run(command, cwd=tmp_path, check=True, timeout=60)
-    image = Image(tmp_path / "a")
+    image = Image(linked(tmp_path, text, level))
     stack = image.symbol("thread_stack")
     assert stack is not None
     assert image.object_at(stack.address + 63) == stack

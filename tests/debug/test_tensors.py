@@ -22,6 +22,7 @@ from harness.debug.traceback import Crash
 from harness.firmware import Firmware, build
 from harness.session import open_session
 from harness.verdict import TargetStopped
+from tests.debug.linked import linked
 from tests.debug.model import three_layers
 from tests.sample_model import sample, with_kernel
 
@@ -121,10 +122,12 @@ LOOPS = {
         in += 4096;
     }
 """,
-    "in_step": """    for (;;) {
-        *(volatile int8_t *)output = *(const volatile int8_t *)input;
-        output += 4096;
-        input += 4096;
+    "in_step": """    for (;; input += 4096, output += 4096) {
+        *output = *input;
+    }
+""",
+    "by_one": """    for (;;) {
+        *output++ = *input++;
     }
 """,
 }
@@ -185,6 +188,17 @@ def test_an_index_that_is_garbage_names_the_tensor_it_was_meant_for(toolchain: N
     assert "holds its start" in crash.sentence
 
 
+def _with_and_without_the_name(board_name: str, loop: str, level: str, folder: Path) -> tuple[Crash, Crash]:
+    """One crash, explained with the name of the harness's own arena and with another one."""
+    stopped, firmware = _stopped(board_name, loop, level, folder)
+    assert stopped.state is not None
+    renamed = firmware.elf.with_name("renamed.elf")  # the sources are found beside it
+    command = ["arm-none-eabi-objcopy", "--redefine-sym", "harness_arena=memory", str(firmware.elf), str(renamed)]
+    subprocess.run(command, check=True, timeout=60)
+    state, source, board = stopped.state, firmware.source, firmware.board
+    return explain(state, firmware.elf, source=source, board=board), explain(state, renamed, source=source, board=board)
+
+
 @pytest.mark.parametrize("level", ["-O0", "-O2", "-Os"])
 @pytest.mark.parametrize("loop", ["walking", "reading"])
 @pytest.mark.parametrize("board_name", ["qemu_cortex_m0", "qemu_cortex_m33", "qemu_cortex_m55"])
@@ -192,48 +206,36 @@ def test_an_arena_of_any_name_is_found_by_what_the_layer_was_given(
     board_name: str, loop: str, level: str, toolchain: None, tmp_path: Path
 ) -> None:
     """The firmware of others calls `model_run` with a variable that nobody here knows."""
-    stopped, firmware = _stopped(board_name, loop, level, tmp_path)
-    assert stopped.state is not None
-    renamed = firmware.elf.with_name("renamed.elf")  # the sources are found beside it
-    command = ["arm-none-eabi-objcopy", "--redefine-sym", "harness_arena=memory", str(firmware.elf), str(renamed)]
-    subprocess.run(command, check=True, timeout=60)
-    known, found = (
-        explain(stopped.state, elf, source=firmware.source, board=firmware.board).to_json()
-        for elf in (firmware.elf, renamed)
-    )
+    known, found = (c.to_json() for c in _with_and_without_the_name(board_name, loop, level, tmp_path))
     assert known["overrun"] is not None
     assert json.dumps(known).replace("harness_arena", "memory") == json.dumps(found)
 
 
-@pytest.mark.parametrize("level", ["-O0", "-O2", "-Os"])
-@pytest.mark.parametrize("board_name", ["qemu_cortex_m0", "qemu_cortex_m33"])
-def test_parameters_that_walked_make_no_arena(board_name: str, level: str, toolchain: None, tmp_path: Path) -> None:
-    """All of a kernel's pointers may go on together, as in `*output++ = *input++`."""
-    stopped, firmware = _stopped(board_name, "in_step", level, tmp_path)
-    assert stopped.state is not None
-    renamed = firmware.elf.with_name("renamed.elf")
-    command = ["arm-none-eabi-objcopy", "--redefine-sym", "harness_arena=memory", str(firmware.elf), str(renamed)]
-    subprocess.run(command, check=True, timeout=60)
-    known, found = (
-        explain(stopped.state, elf, source=firmware.source, board=firmware.board) for elf in (firmware.elf, renamed)
-    )
+@pytest.mark.parametrize("level", ["-O0", "-O2"])
+@pytest.mark.parametrize(
+    ("loop", "board_name"),
+    [("in_step", "qemu_cortex_m3"), ("in_step", "qemu_cortex_m33"), ("by_one", "qemu_cortex_m0")],
+)
+def test_parameters_that_walked_make_no_arena(
+    loop: str, board_name: str, level: str, toolchain: None, tmp_path: Path
+) -> None:
+    """All of a kernel's pointers may go on together, and then agree."""
+    known, found = _with_and_without_the_name(board_name, loop, level, tmp_path)
     assert known.running is not None
     assert found.running is not None
     for ours, theirs in zip(found.running.tensors, known.running.tensors):
         assert ours.address in (None, theirs.address)
         assert level != "-O0" or ours.address is not None, "what ran the layer still has its argument"
-    assert found.overrun is None or found.overrun.tensor.tensor == known.overrun.tensor.tensor  # type: ignore[union-attr]
+    if found.overrun is not None:
+        assert known.overrun is not None
+        assert found.overrun.tensor.tensor == known.overrun.tensor.tensor
     assert "given an arena" not in found.sentence
 
 
 def _image(folder: Path) -> Image:
     """A firmware with a variable called memory, of 64 bytes."""
     text = "unsigned char before[64], memory[64];\nint entry(void) { return before[0] + memory[0]; }\n"
-    (folder / "a.c").write_text(text)
-    command = ["arm-none-eabi-gcc", "-mcpu=cortex-m3", "-mthumb", "-nostdlib", "-Wl,-e,entry,-Tdata=0x20000000", "a.c",
-               "-o", "a.elf"]  # fmt: skip
-    subprocess.run(command, cwd=folder, check=True, timeout=60)
-    return Image(folder / "a.elf")
+    return Image(linked(folder, text, "-Wl,-Tdata=0x20000000"))
 
 
 def test_where_the_arena_is(toolchain: None, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from tests.debug import lab
 from tests.debug.conftest import Crashes
 from tests.debug.gdb.gdbstub import Stub
 from tests.debug.gdb.still import gdb_says
+from tests.debug.linked import linked
 
 ABSENT = ("optimized out",)
 Frames = list[tuple[Place, int, tuple[Variable, ...]]]
@@ -224,11 +225,7 @@ def test_a_description_that_leads_to_itself_has_no_type_and_a_place() -> None:
 @pytest.mark.parametrize("level", ["-O1", "-O2", "-O2 -flto"])
 def test_arguments_come_in_the_order_of_their_declaration(level: str, toolchain: None, tmp_path: Path) -> None:
     """Also of a function that was inlined, whose description has them in any."""
-    (tmp_path / "a.c").write_text(KERNEL)
-    command = ["arm-none-eabi-gcc", "-mcpu=cortex-m3", "-mthumb", "-g3", "-nostdlib", "-Wl,-e,entry", *level.split(),
-               "a.c", "-o", "a.elf"]  # fmt: skip
-    subprocess.run(command, cwd=tmp_path, check=True, timeout=60)
-    image = Image(tmp_path / "a.elf")
+    image = Image(linked(tmp_path, KERNEL, "-g3", *level.split()))
     memory, call_frames, symbols = Memory(image), CallFrames(image), Symboliser(image)
     checked = 0
     for function in image.functions:

@@ -12,29 +12,13 @@ from dataclasses import replace
 
 from harness.cpustate import CpuState
 from harness.debug.thumb import ReadCode, call_before
+from tests.debug.evidence import core_dumps
 from tests.debug.evidence.causes import CAUSES
-
-FRAME = ("r0", "r1", "r2", "r3", "r12", "lr", "pc", "xpsr")
-SAVED = tuple(f"r{n}" for n in range(4, 12))
-
-
-def _get(state: CpuState, name: str) -> int:
-    return state.registers.get(name, 0)
+from tests.debug.evidence.known import FRAME, SAVED, get, stacked
 
 
 def _bit(state: CpuState, register: str, bit: int) -> bool:
     return bool(state.fault_status.get(register, 0) >> bit & 1)
-
-
-def _stack(state: CpuState, words: int = 400) -> list[tuple[int, int]]:
-    """(address, word) from SP to the end of the stack it is in."""
-    sp = state.registers["sp"]
-    for span in state.memory:
-        if span.address <= sp < span.address + len(span.data):
-            data = span.data[sp - span.address :]
-            found = struct.unpack(f"<{len(data) // 4}I", data[: len(data) & ~3])
-            return [(sp + 4 * n, word) for n, word in enumerate(found[:words])]
-    return []
 
 
 def zephyr(state: CpuState, read: ReadCode, *, extra: bool = False, short: bool = False) -> str:
@@ -58,66 +42,25 @@ def zephyr(state: CpuState, read: ReadCode, *, extra: bool = False, short: bool 
     if cfsr >> 15 & 1:
         lines.append(f"  BFAR Address: 0x{state.fault_status['bfar']:x}")
     lines.append(
-        "r0/a1:  0x{:08x}  r1/a2:  0x{:08x}  r2/a3:  0x{:08x}".format(*(_get(state, f"r{n}") for n in range(3)))
+        "r0/a1:  0x{:08x}  r1/a2:  0x{:08x}  r2/a3:  0x{:08x}".format(*(get(state, f"r{n}") for n in range(3)))
     )
     lines.append(
-        f"r3/a4:  0x{_get(state, 'r3'):08x} r12/ip:  0x{_get(state, 'r12'):08x} r14/lr:  0x{_get(state, 'lr'):08x}"
+        f"r3/a4:  0x{get(state, 'r3'):08x} r12/ip:  0x{get(state, 'r12'):08x} r14/lr:  0x{get(state, 'lr'):08x}"
     )
-    lines.append(f" xpsr:  0x{_get(state, 'xpsr'):08x}")
+    lines.append(f" xpsr:  0x{get(state, 'xpsr'):08x}")
     if extra:
-        v = [_get(state, name) for name in SAVED]
+        v = [get(state, name) for name in SAVED]
         lines.append("r4/v1:  0x{:08x}  r5/v2:  0x{:08x}  r6/v3:  0x{:08x}".format(*v[:3]))
         lines.append("r7/v4:  0x{:08x}  r8/v5:  0x{:08x}  r9/v6:  0x{:08x}".format(*v[3:6]))
-        lines.append("r10/v7: 0x{:08x}  r11/v8: 0x{:08x}    psp:  0x{:08x}".format(*v[6:], _get(state, "psp")))
-        lines.append(f"EXC_RETURN: 0x{_get(state, 'exc_return'):x}")
-    lines.append(f"Faulting instruction address (r15/pc): 0x{_get(state, 'pc'):08x}")
+        lines.append("r10/v7: 0x{:08x}  r11/v8: 0x{:08x}    psp:  0x{:08x}".format(*v[6:], get(state, "psp")))
+        lines.append(f"EXC_RETURN: 0x{get(state, 'exc_return'):x}")
+    lines.append(f"Faulting instruction address (r15/pc): 0x{get(state, 'pc'):08x}")
     lines += [">>> ZEPHYR FATAL ERROR 0: CPU exception on CPU 0", "Current thread: 0x20000280 (main)", "Halting system"]
     return "\n".join(f"[00:00:0{n // 10}.{n % 10}34,000] <err> os: {line}" for n, line in enumerate(lines)) + "\n"
 
 
-# the reasons that CONFIG_SIMPLIFIED_EXCEPTION_CODES=n tells apart: bit of CFSR, K_ERR_ARM_…
-_REASONS = {0: 20, 1: 19, 3: 18, 4: 17, 8: 27, 9: 25, 10: 26, 11: 24, 12: 23,
-            16: 36, 17: 35, 18: 34, 19: 33, 20: 32, 24: 31, 25: 30}  # fmt: skip
-
-
-def zephyr_dump_bytes(state: CpuState, *, core: int = 3, thread: bytes = b"", frame_address: bool = False) -> bytes:
-    """The binary core dump. `core` is the version of its registers; `frame_address`: with the SP of old versions."""
-    sp = state.registers["sp"]
-    frame = struct.pack("<8I", *(_get(state, name) for name in FRAME))
-    frame += b"" if _get(state, "exc_return") & 16 else bytes(72)
-    below = frame + (bytes(4) if _get(state, "xpsr") & 1 << 9 else b"")
-    stack = below + b"".join(struct.pack("<I", word) for _, word in _stack(state))
-    registers = [*(_get(state, name) for name in FRAME), sp - len(below) if frame_address else sp]
-    if core >= 2:
-        registers += [_get(state, name) for name in SAVED]
-    if core >= 3:
-        registers += [1, 0x30]
-    reason = next((code for bit, code in _REASONS.items() if state.fault_status.get("cfsr", 0) >> bit & 1), 0)
-    data = struct.pack("<2sHHBBI", b"ZE", 2 if core >= 3 else 1, 3, 5, 0, reason)
-    data += struct.pack("<cHH", b"A", core, 4 * len(registers)) + struct.pack(f"<{len(registers)}I", *registers)
-    data += struct.pack("<cHH", b"T", 1, len(thread)) + thread if thread else b""
-    start = sp - len(below)
-    for address, memory in ((start & ~0xFFF | 0x20000000, b"thread struct..."), (start, stack)):
-        data += struct.pack("<cHII", b"M", 1, address, address + len(memory)) + memory
-    return data
-
-
-def zephyr_dump_lines(data: bytes) -> list[str]:
-    """A core dump as the logging backend prints it: a line for each header, and one for each 32 bytes behind it."""
-    lines, at, sizes = ["BEGIN#", data[:12].hex()], 12, {b"A": 5, b"T": 5, b"M": 11}
-    while at < len(data):
-        size = sizes[data[at : at + 1]]
-        header = struct.unpack_from("<cHII" if size == 11 else "<cHH", data, at)
-        length = header[-1] - (header[-2] if size == 11 else 0)
-        lines.append(data[at : at + size].hex())
-        content = data[at + size : at + size + length]
-        lines += [content[first : first + 32].hex() for first in range(0, len(content), 32)]
-        at += size + length
-    return [f"#CD:{line}" for line in (*lines, "END#")]
-
-
 def zephyr_dump(state: CpuState, read: ReadCode) -> str:
-    dump = zephyr_dump_lines(zephyr_dump_bytes(state, thread=bytes(40)))
+    dump = core_dumps.lines(core_dumps.binary(state, thread=bytes(40)))
     return zephyr(state, read) + "".join(f"[00:00:02.034,000] <err> coredump: {line}\n" for line in dump)
 
 
@@ -131,8 +74,8 @@ def zephyr_short(state: CpuState, read: ReadCode) -> str:
 
 def scanned(state: CpuState, read: ReadCode) -> list[int]:
     """The list that CmBacktrace makes: PC, LR, and every word of the stack after a call."""
-    found = [_get(state, "pc"), (_get(state, "lr") - 1) & 0xFFFFFFFF]
-    words = [word for _, word in _stack(state)]
+    found = [get(state, "pc"), (get(state, "lr") - 1) & 0xFFFFFFFF]
+    words = [word for _, word in stacked(state)]
     return (found + [word - 1 for word in words if word & 1 and call_before(read, word)])[:16]
 
 
@@ -149,10 +92,10 @@ def cmbacktrace(state: CpuState, read: ReadCode, *, chinese: bool = False, dump:
     lines.append("在线程(sensor)中发生错误异常" if chinese else "Fault on thread sensor")
     if dump:
         lines.append("=========== 线程堆栈信息 ===========" if chinese else "===== Thread stack information =====")
-        lines += [f"  addr: {address:08x}    data: {value:08x}" for address, value in _stack(state)]
+        lines += [f"  addr: {address:08x}    data: {value:08x}" for address, value in stacked(state)]
         lines.append("====================================")
     lines.append("=================== Registers information ====================")
-    frame = [_get(state, name) for name in FRAME]
+    frame = [get(state, name) for name in FRAME]
     lines.append("  R0 : {:08x}  R1 : {:08x}  R2 : {:08x}  R3 : {:08x}".format(*frame[:4]))
     lines.append("  R12: {:08x}  LR : {:08x}  PC : {:08x}  PSR: {:08x}".format(*frame[4:]))
     lines.append("==============================================================")
@@ -179,8 +122,8 @@ def cmbacktrace_without_stack(state: CpuState, read: ReadCode) -> str:
 def mbed(state: CpuState, read: ReadCode) -> str:
     kinds = {"memmanage": "MemManageFault", "busfault": "BusFault", "usagefault": "UsageFault"}
     lines = ["", "++ MbedOS Fault Handler ++", "", f"FaultType: {kinds.get(state.reason, 'HardFault')}", "", "Context:"]
-    lines += [f"R{n:<4d}: {_get(state, f'r{n}'):08X}" for n in range(13)]
-    lines += [f"{label:<5}: {_get(state, name):08X}" for label, name in
+    lines += [f"R{n:<4d}: {get(state, f'r{n}'):08X}" for n in range(13)]
+    lines += [f"{label:<5}: {get(state, name):08X}" for label, name in
               (("SP", "sp"), ("LR", "lr"), ("PC", "pc"), ("xPSR", "xpsr"), ("PSP", "psp"), ("MSP", "msp"))]  # fmt: skip
     lines.append("CPUID: 410FC241")
     if "cfsr" in state.fault_status:
@@ -190,7 +133,7 @@ def mbed(state: CpuState, read: ReadCode) -> str:
         lines += ["DFSR : 00000000", "AFSR : 00000000"]
         lines += [f"MMFAR: {state.fault_status['mmfar']:08X}"] if cfsr >> 7 & 1 else []
         lines += [f"BFAR : {state.fault_status['bfar']:08X}"] if cfsr >> 15 & 1 else []
-    psp = _get(state, "exc_return") & 4
+    psp = get(state, "exc_return") & 4
     lines += [
         "Mode : Thread",
         "Priv : Privileged",
@@ -223,7 +166,7 @@ def nuttx(state: CpuState, read: ReadCode) -> str:
             "arm_fault: \tCFSR: {:08x} HFSR: {:08x} DFSR: 00000000 BFAR: {:08x} AFSR: 00000000".format(*status)
         )
     lines.append("dump_assert_info: Assertion failed panic: at file: :0 task: sensor process: sensor 0x1235")
-    r = {name: _get(state, name) for name in (*FRAME, *SAVED, "exc_return")}
+    r = {name: get(state, name) for name in (*FRAME, *SAVED, "exc_return")}
     # its SP is that before the frame, but for the padding
     sp = state.registers["sp"] - (4 if r["xpsr"] & 1 << 9 else 0)
     rows = (
@@ -242,7 +185,7 @@ def nuttx(state: CpuState, read: ReadCode) -> str:
     if not r["exc_return"] & 16:
         frame = frame[:32] + bytes(72) + frame[32:]
     below = struct.unpack(f"<{len(frame) // 4}I", frame)
-    words = [(state.registers["sp"] - len(frame) + 4 * n, word) for n, word in enumerate(below)] + _stack(state)
+    words = [(state.registers["sp"] - len(frame) + 4 * n, word) for n, word in enumerate(below)] + stacked(state)
     for first in range(0, len(words), 8):
         row = words[first : first + 8]
         lines.append(f"stack_dump: 0x{row[0][0]:08x}: " + " ".join(f"{word:08x}" for _, word in row))
@@ -250,16 +193,24 @@ def nuttx(state: CpuState, read: ReadCode) -> str:
 
 
 def nuttx_old(state: CpuState, read: ReadCode) -> str:
-    r = [_get(state, f"r{n}") for n in range(13)] + [_get(state, name) for name in ("sp", "lr", "pc")]
+    r = [get(state, f"r{n}") for n in range(13)] + [get(state, name) for name in ("sp", "lr", "pc")]
     lines = ["up_assert: Assertion failed at file:armv7-m/arm_hardfault.c line: 135 task: sensor"]
     lines += [f"up_registerdump: R{n}: " + " ".join(f"{value:08x}" for value in r[n : n + 8]) for n in (0, 8)]
-    lines.append(f"up_registerdump: xPSR: {_get(state, 'xpsr'):08x} PRIMASK: 00000000 CONTROL: 00000000")
-    return "\n".join([*lines, f"up_registerdump: EXC_RETURN: {_get(state, 'exc_return'):08x}"]) + "\n"
+    lines.append(f"up_registerdump: xPSR: {get(state, 'xpsr'):08x} PRIMASK: 00000000 CONTROL: 00000000")
+    return "\n".join([*lines, f"up_registerdump: EXC_RETURN: {get(state, 'exc_return'):08x}"]) + "\n"
 
 
 def rtthread(state: CpuState, read: ReadCode) -> str:
-    lines = [f"psr: 0x{_get(state, 'xpsr'):08x}", *(f"r{n:02}: 0x{_get(state, f'r{n}'):08x}" for n in range(13))]
-    lines += [f" lr: 0x{_get(state, 'lr'):08x}", f" pc: 0x{_get(state, 'pc'):08x}", "hard fault on thread: sensor", ""]
+    lines = [
+        f"psr: 0x{get(state, 'xpsr'):08x}",
+        *(f"r{n:02}: 0x{get(state, f'r{n}'):08x}" for n in range(13)),
+    ]
+    lines += [
+        f" lr: 0x{get(state, 'lr'):08x}",
+        f" pc: 0x{get(state, 'pc'):08x}",
+        "hard fault on thread: sensor",
+        "",
+    ]
     cfsr = state.fault_status.get("cfsr", 0)
     if cfsr >> 16:
         lines += ["usage fault:", f"SCB_CFSR_UFSR:0x{cfsr >> 16:02X} "]
@@ -274,7 +225,7 @@ def rtthread(state: CpuState, read: ReadCode) -> str:
 
 def riot(state: CpuState, read: ReadCode) -> str:
     lines = ["", "Context before hardfault:"]
-    lines += [f"{'psr' if name == 'xpsr' else name:>5}: 0x{_get(state, name):08x}" for name in FRAME]
+    lines += [f"{'psr' if name == 'xpsr' else name:>5}: 0x{get(state, name):08x}" for name in FRAME]
     lines.append("")
     if "cfsr" in state.fault_status:
         lines += [
@@ -285,11 +236,11 @@ def riot(state: CpuState, read: ReadCode) -> str:
         lines += [" DFSR: 0x00000000", " AFSR: 0x00000000"]
         lines += [f" BFAR: 0x{state.fault_status['bfar']:08x}"] if _bit(state, "cfsr", 15) else []
         lines += [f"MMFAR: 0x{state.fault_status['mmfar']:08x}"] if _bit(state, "cfsr", 7) else []
-    lines += ["Misc", f"EXC_RET: 0x{_get(state, 'exc_return'):08x}", 'Active thread: 3 "sensor"']
+    lines += ["Misc", f"EXC_RET: 0x{get(state, 'exc_return'):08x}", 'Active thread: 3 "sensor"']
     lines += [
         "Attempting to reconstruct state for debugging...",
         "In GDB:",
-        f"  set $pc=0x{_get(state, 'pc'):x}",
+        f"  set $pc=0x{get(state, 'pc'):x}",
         "  frame 0",
     ]
     return "\n".join(f"2026-01-02 10:34:52,{n:03} # {line}" for n, line in enumerate(lines)) + "\n"
@@ -299,7 +250,7 @@ def handler(state: CpuState, read: ReadCode) -> str:
     """The handler that many hand-written ones come from."""
     names = {"lr": "LR [R14]", "pc": "PC [R15]", "xpsr": "PSR"}
     lines = ["", "", "[Hard fault handler - all numbers in hex]"]
-    lines += [f"{names.get(name, name.upper())} = 0x{_get(state, name):08X}" for name in FRAME]
+    lines += [f"{names.get(name, name.upper())} = 0x{get(state, name):08X}" for name in FRAME]
     status = (("BFAR", "bfar"), ("CFSR", "cfsr"), ("HFSR", "hfsr"))
     lines += [f"{label} = 0x{state.fault_status.get(name, 0):X}" for label, name in status if state.fault_status]
     return "\r\n".join(lines) + "\r\n"
@@ -308,7 +259,7 @@ def handler(state: CpuState, read: ReadCode) -> str:
 def handler_unpadded(state: CpuState, read: ReadCode) -> str:
     """In another order, without 0x and leading zeros, on few lines."""
     names = ("pc", "lr", "r0", "r1", "r2", "r3", "r12", "xpsr")
-    first = " ".join(f"{name}={_get(state, name):x}" for name in names)
+    first = " ".join(f"{name}={get(state, name):x}" for name in names)
     status = " ".join(f"{name}={value:x}" for name, value in state.fault_status.items() if name != "shcsr")
     return f"!! HardFault {first}\n!! {status}\n"
 
@@ -316,7 +267,7 @@ def handler_unpadded(state: CpuState, read: ReadCode) -> str:
 def memfault(state: CpuState, read: ReadCode) -> str:
     """gdb's print of the structure that fault handlers after Memfault's article are given."""
     names = {"pc": "return_address"}
-    inside = ", ".join(f"{names.get(name, name)} = 0x{_get(state, name):x}" for name in FRAME)
+    inside = ", ".join(f"{names.get(name, name)} = 0x{get(state, name):x}" for name in FRAME)
     status = f"\nCFSR: 0x{state.fault_status['cfsr']:08x}" if "cfsr" in state.fault_status else ""
     return f"HardFault\n(gdb) p/x *frame\n$1 = {{{inside}}}{status}\n"
 
@@ -325,11 +276,11 @@ def gdb(state: CpuState, read: ReadCode) -> str:
     names = (*(f"r{n}" for n in range(13)), "sp", "lr", "pc", "xpsr")
     lines = ["(gdb) info registers"]
     for name in names:
-        value = _get(state, name)
+        value = get(state, name)
         told = f"0x{value:x}" if name in ("sp", "lr", "pc") else str(value)
         lines.append(f"{name:<15}0x{value:<18x}{told}" + (" <poke+4>" if name == "pc" else ""))
     lines.append("(gdb) x/400wx $sp")
-    words = _stack(state)
+    words = stacked(state)
     for first in range(0, len(words), 4):
         row = words[first : first + 4]
         lines.append(f"0x{row[0][0]:08x} <stack+{first * 4}>:\t" + "\t".join(f"0x{word:08x}" for _, word in row))
@@ -338,8 +289,8 @@ def gdb(state: CpuState, read: ReadCode) -> str:
 
 def _halted(state: CpuState) -> CpuState:
     """As if the processor had been stopped there: the stack pointer in use is MSP or PSP itself."""
-    active = "psp" if _get(state, "exc_return") & 4 else "msp"
-    return replace(state, registers={**state.registers, active: _get(state, "sp")})
+    active = "psp" if get(state, "exc_return") & 4 else "msp"
+    return replace(state, registers={**state.registers, active: get(state, "sp")})
 
 
 def openocd(state: CpuState, read: ReadCode) -> str:
@@ -348,9 +299,9 @@ def openocd(state: CpuState, read: ReadCode) -> str:
     lines = ["target halted due to debug-request, current mode: Thread"]
     lines += ["===== arm v7m registers"]
     lines += [
-        f"({n}) {'xPSR' if name == 'xpsr' else name} (/32): 0x{_get(state, name):08x}" for n, name in enumerate(names)
+        f"({n}) {'xPSR' if name == 'xpsr' else name} (/32): 0x{get(state, name):08x}" for n, name in enumerate(names)
     ]
-    words = _stack(state)
+    words = stacked(state)
     for first in range(0, len(words), 8):
         row = words[first : first + 8]
         lines.append(f"0x{row[0][0]:08x}: " + " ".join(f"{word:08x}" for _, word in row) + " ")
@@ -359,7 +310,7 @@ def openocd(state: CpuState, read: ReadCode) -> str:
 
 def jlink(state: CpuState, read: ReadCode) -> str:
     state = _halted(state)
-    r = {name: _get(state, name) for name in (*(f"r{n}" for n in range(13)), "sp", "lr", "pc", "xpsr", "msp", "psp")}
+    r = {name: get(state, name) for name in (*(f"r{n}" for n in range(13)), "sp", "lr", "pc", "xpsr", "msp", "psp")}
     rows = (
         "PC = {pc:08X}, CycleCnt = 00000000",
         "R0 = {r0:08X}, R1 = {r1:08X}, R2 = {r2:08X}, R3 = {r3:08X}",
@@ -370,7 +321,7 @@ def jlink(state: CpuState, read: ReadCode) -> str:
         "XPSR = {xpsr:08X}: APSR = nZCvq, EPSR = 01000000, IPSR = 000 (NoException)",
     )
     lines = [row.format(**r) for row in rows]
-    words = _stack(state)
+    words = stacked(state)
     for first in range(0, len(words), 4):
         row = words[first : first + 4]
         lines.append(f"{row[0][0]:08X} = " + " ".join(f"{word:08X}" for _, word in row) + " ")

@@ -14,7 +14,7 @@ from harness.debug.fault_bits import BITS
 from harness.debug.memory import Memory
 from harness.errors import BadInput
 from tests.debug.conftest import Crashes
-from tests.debug.evidence import logs
+from tests.debug.evidence import core_dumps, logs
 from tests.debug.evidence.samples import sound, truth
 
 LEVEL = "-O2"
@@ -22,7 +22,7 @@ Get = Callable[[str, str], Crashes]
 
 
 def _text(data: bytes) -> bytes:
-    return "".join(f"[00:00:02.034,000] <err> coredump: {line}\n" for line in logs.zephyr_dump_lines(data)).encode()
+    return "".join(f"[00:00:02.034,000] <err> coredump: {line}\n" for line in core_dumps.lines(data)).encode()
 
 
 @pytest.mark.parametrize("core", ["m0", "m3", "m4", "m33", "m55"])
@@ -30,7 +30,7 @@ def test_a_dump_alone_gives_the_whole_chain(core: str, crashes: Get) -> None:
     found = crashes(core, LEVEL)
     image = found.image
     for crashed in sound(found):
-        data = logs.zephyr_dump_bytes(crashed.state, thread=bytes(40))
+        data = core_dumps.binary(crashed.state, thread=bytes(40))
         evidence = read_evidence(data, "coredump.bin")
         assert (evidence.format, evidence.cut) == ("Zephyr core dump", False)
         assert read_evidence(_text(data), "log").state == evidence.state
@@ -48,15 +48,15 @@ def test_registers_that_only_later_versions_have(crashes: Get) -> None:
     """Zeros in all of them are what the second version has where it has none."""
     state = crashes("m3", LEVEL).of("store").state
     state = replace(state, registers={**state.registers, "r4": 4, "r11": 11})
-    first = read_evidence(logs.zephyr_dump_bytes(state, core=1), "dump").state.registers
-    second = read_evidence(logs.zephyr_dump_bytes(state, core=2), "dump").state.registers
+    first = read_evidence(core_dumps.binary(state, core=1), "dump").state.registers
+    second = read_evidence(core_dumps.binary(state, core=2), "dump").state.registers
     assert set(first) == {*logs.FRAME, "sp"}
     assert second == {**first, **{name: state.registers[name] for name in logs.SAVED}}
 
 
 def test_registers_that_are_marked_as_not_valid_are_left_out(crashes: Get) -> None:
     state = crashes("m3", LEVEL).of("store").state
-    data = bytearray(logs.zephyr_dump_bytes(state))
+    data = bytearray(core_dumps.binary(state))
     struct.pack_into("<I", data, 12 + 5 + 4 * 17, 0)
     assert not read_evidence(bytes(data), "dump").state.registers.keys() & set(logs.SAVED)
 
@@ -67,7 +67,7 @@ def test_the_address_of_a_frame_is_not_the_stack_pointer(core: str, crashes: Get
     found = crashes(core, LEVEL)
     image = found.image
     for crashed in sound(found):
-        evidence = read_evidence(logs.zephyr_dump_bytes(crashed.state, frame_address=True), "dump")
+        evidence = read_evidence(core_dumps.binary(crashed.state, frame_address=True), "dump")
         assert "sp" not in evidence.state.registers
         assert any("does not say for certain" in note for note in evidence.notes)
         crash = explain(evidence.state, image, listed=evidence.listed)
@@ -80,7 +80,7 @@ def test_of_a_dump_that_lost_a_line_only_what_is_certain_counts(crashes: Get) ->
     found = crashes("m3", LEVEL)
     image = found.image
     for crashed in sound(found)[::3]:
-        lines = logs.zephyr_dump_lines(logs.zephyr_dump_bytes(crashed.state, thread=bytes(40)))
+        lines = core_dumps.lines(core_dumps.binary(crashed.state, thread=bytes(40)))
         whole = read_evidence("\n".join([*lines, ""]).encode(), "log").state
         for lost in range(2, len(lines)):
             text = "\n".join([*lines[:lost], *lines[lost + 1 :], ""])
@@ -97,7 +97,7 @@ def test_of_a_dump_that_lost_a_line_only_what_is_certain_counts(crashes: Get) ->
 
 @pytest.mark.parametrize("line", ["#CD:ERROR CANNOT DUMP#", "#CD:00zz", "#CD:000", "#CD:00 11"])
 def test_a_line_that_is_no_data_ends_what_is_known(line: str, crashes: Get) -> None:
-    lines = logs.zephyr_dump_lines(logs.zephyr_dump_bytes(crashes("m3", LEVEL).of("store").state))
+    lines = core_dumps.lines(core_dumps.binary(crashes("m3", LEVEL).of("store").state))
     evidence = read_evidence("\n".join([*lines[:-3], line, *lines[-3:], ""]).encode(), "log")
     assert evidence.cut
     assert evidence.state.registers["pc"]
@@ -109,14 +109,14 @@ def test_a_dump_of_another_crash_than_the_text_before_it_is_one_of_its_own(crash
     found = crashes("m3", LEVEL)
     read = Memory(found.image).code
     store, division = found.of("store").state, found.of("division").state
-    text = logs.zephyr(store, read).encode() + _text(logs.zephyr_dump_bytes(division))
+    text = logs.zephyr(store, read).encode() + _text(core_dumps.binary(division))
     both = crashes_in(text, "log")
     assert [(e.format, e.state.registers["pc"]) for e in both] == [
         ("Zephyr log", store.registers["pc"]),
         ("Zephyr core dump", division.registers["pc"]),
     ]
     assert not both[0].state.memory
-    again = crashes_in(_text(logs.zephyr_dump_bytes(division)) + logs.zephyr(store, read).encode(), "log")
+    again = crashes_in(_text(core_dumps.binary(division)) + logs.zephyr(store, read).encode(), "log")
     assert [e.state.registers["pc"] for e in again] == [division.registers["pc"], store.registers["pc"]]
 
 
@@ -135,7 +135,7 @@ def test_a_dump_adds_to_the_text_of_the_same_crash(crashes: Get) -> None:
 def test_registers_of_a_frame_that_was_never_pushed_are_left_out(crashes: Get) -> None:
     """The reason alone says so: stacking error."""
     state = crashes("m3", LEVEL).of("store").state
-    data = bytearray(logs.zephyr_dump_bytes(state))
+    data = bytearray(core_dumps.binary(state))
     struct.pack_into("<I", data, 8, 17)
     evidence = read_evidence(bytes(data), "dump")
     assert set(evidence.state.registers) == set(logs.SAVED)
@@ -144,7 +144,7 @@ def test_registers_of_a_frame_that_was_never_pushed_are_left_out(crashes: Get) -
 
 def test_a_dump_without_memory_tells_no_stack_pointer(crashes: Get) -> None:
     state = crashes("m3", LEVEL).of("store").state
-    data = logs.zephyr_dump_bytes(state)
+    data = core_dumps.binary(state)
     without = read_evidence(data[: 12 + 5 + 76], "dump")
     assert not without.cut
     assert set(without.state.registers) == {*logs.FRAME, *logs.SAVED}
@@ -155,13 +155,13 @@ def test_a_dump_without_memory_tells_no_stack_pointer(crashes: Get) -> None:
 
 @pytest.mark.parametrize("size", range(2, 12))
 def test_a_header_cut_short_is_no_dump(size: int, crashes: Get) -> None:
-    data = logs.zephyr_dump_bytes(crashes("m3", LEVEL).of("store").state)
+    data = core_dumps.binary(crashes("m3", LEVEL).of("store").state)
     with pytest.raises(BadInput, match="no crash was found"):
         read_evidence(data[:size], "dump")
 
 
 def test_a_dump_cut_anywhere_has_what_is_whole_of_it(crashes: Get) -> None:
-    data = logs.zephyr_dump_bytes(crashes("m3", LEVEL).of("store").state, thread=bytes(40))
+    data = core_dumps.binary(crashes("m3", LEVEL).of("store").state, thread=bytes(40))
     whole = read_evidence(data, "dump").state
     for end in range(12, len(data), 3):
         try:
@@ -177,15 +177,15 @@ def test_the_same_crash_printed_again_is_another_one(crashes: Get) -> None:
     """Its dump is not added to the one before."""
     found = crashes("m3", LEVEL)
     state = found.of("store").state
-    both = logs.zephyr_dump(state, Memory(found.image).code).encode() + _text(logs.zephyr_dump_bytes(state))
+    both = logs.zephyr_dump(state, Memory(found.image).code).encode() + _text(core_dumps.binary(state))
     first, second = crashes_in(both, "log")
     assert (first.format, second.format) == ("Zephyr log", "Zephyr core dump")
     assert first.state.memory == second.state.memory
 
 
 def test_a_dump_without_its_first_line_is_found(crashes: Get) -> None:
-    data = logs.zephyr_dump_bytes(crashes("m3", LEVEL).of("store").state)
-    lines = logs.zephyr_dump_lines(data)[1:]
+    data = core_dumps.binary(crashes("m3", LEVEL).of("store").state)
+    lines = core_dumps.lines(data)[1:]
     assert read_evidence("\n".join([*lines, ""]).encode(), "log").state == read_evidence(data, "dump").state
     # the last line of a log that ends without a line end may have lost digits
     cut = read_evidence("\n".join(lines[:-1]).encode(), "log")
@@ -209,7 +209,7 @@ def test_a_dump_without_its_first_line_is_found(crashes: Get) -> None:
 )
 def test_reasons_of_the_kernel(reason: int, kind: str | None, context: str, crashes: Get) -> None:
     found = crashes("m3", LEVEL)
-    data = bytearray(logs.zephyr_dump_bytes(found.of("store").state))
+    data = bytearray(core_dumps.binary(found.of("store").state))
     struct.pack_into("<I", data, 8, reason)
     evidence = read_evidence(bytes(data), "dump")
     crash = explain(evidence.state, found.image)
@@ -259,7 +259,7 @@ ARM_REASONS = """
 @pytest.mark.parametrize("line", ARM_REASONS.split("\n")[1:-1])
 def test_reasons_of_the_processor(line: str, crashes: Get) -> None:
     number, name, stands_for = line.split()
-    data = bytearray(logs.zephyr_dump_bytes(crashes("m33", LEVEL).of("store").state))
+    data = bytearray(core_dumps.binary(crashes("m33", LEVEL).of("store").state))
     struct.pack_into("<I", data, 8, int(number))
     state = read_evidence(bytes(data), "dump").state
     if stands_for.islower():
@@ -272,7 +272,7 @@ def test_reasons_of_the_processor(line: str, crashes: Get) -> None:
 
 @pytest.mark.parametrize(("target", "name"), [(1, "x86"), (4, "RISC-V"), (5, "Xtensa"), (6, "Arm64")])
 def test_a_dump_of_another_processor_is_refused(target: int, name: str, crashes: Get) -> None:
-    data = bytearray(logs.zephyr_dump_bytes(crashes("m3", LEVEL).of("store").state))
+    data = bytearray(core_dumps.binary(crashes("m3", LEVEL).of("store").state))
     struct.pack_into("<H", data, 4, target)
     with pytest.raises(BadInput, match=f"another processor: {name}"):
         read_evidence(bytes(data), "dump")

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from harness.cpustate import CpuState
 from harness.debug.crash import explain
+from tests.debug.linked import linked
 
 
 @pytest.fixture(scope="module")
 def st_like(tmp_path_factory: pytest.TempPathFactory, toolchain: None) -> Path:
     """The main stack has an end and no beginning in the symbols, and the stack of a task lies right above it."""
     folder = tmp_path_factory.mktemp("st_like")
-    (folder / "a.c").write_text(
+    text = (
         'char task_stack[1024] __attribute__((section(".task")));\n'
         "void entry(void) { task_stack[0] = 1; for (;;) {} }\n"
     )
-    (folder / "a.ld").write_text(
-        "SECTIONS { . = 0x100; .text : { *(.text) } . = 0x20001000; _estack = .; .task (NOLOAD) : { *(.task) } }\n"
-    )
-    command = ["arm-none-eabi-gcc", "-mcpu=cortex-m3", "-mthumb", "-O2", "-g", "-nostdlib", "-T", "a.ld", "-e", "entry"]
-    subprocess.run([*command, "a.c", "-o", "a.elf"], cwd=folder, check=True, timeout=60)
-    return folder / "a.elf"
+    script = "SECTIONS { . = 0x100; .text : { *(.text) } . = 0x20001000; _estack = .; .task (NOLOAD) : { *(.task) } }\n"
+    return linked(folder, text, "-O2", "-g", script=script)
 
 
 @pytest.mark.parametrize("status", [{"cfsr": 1 << 25}, {"cfsr": 1 << 9 | 1 << 15, "bfar": 0x60000000}])
@@ -38,14 +34,12 @@ def test_a_pointer_in_the_main_stack_has_not_overflowed_the_stack_above(status: 
 def bare(tmp_path_factory: pytest.TempPathFactory, toolchain: None) -> Path:
     """A program whose linker script names a main stack of 1 KB at 0x20000000."""
     folder = tmp_path_factory.mktemp("bare")
-    (folder / "a.c").write_text("char idle_stack[256] = {1};\nvoid entry(void) { idle_stack[0]++; for (;;) {} }\n")
-    (folder / "a.ld").write_text(
+    text = "char idle_stack[256] = {1};\nvoid entry(void) { idle_stack[0]++; for (;;) {} }\n"
+    script = (
         "SECTIONS { . = 0x100; .text : { *(.text) } . = 0x20000000; __StackLimit = .; . += 0x400; _estack = .;\n"
         ". = 0x20003000; .data : { *(.data) } }\n"
     )
-    command = ["arm-none-eabi-gcc", "-mcpu=cortex-m3", "-mthumb", "-O2", "-g", "-nostdlib", "-T", "a.ld", "-e", "entry"]
-    subprocess.run([*command, "a.c", "-o", "a.elf"], cwd=folder, check=True, timeout=60)
-    return folder / "a.elf"
+    return linked(folder, text, "-O2", "-g", script=script)
 
 
 def test_the_ends_of_a_stack_may_have_names_of_two_kinds(bare: Path) -> None:
